@@ -1,0 +1,1 @@
+"""Fronts: where a rule runs. Each module imports its framework when it is itself imported."""

@@ -1,0 +1,23 @@
+"""Rules: what an optimizer is. See `contract` for the idea, and one small file per family for the optimizers."""
+
+from .adaptive import AdaDelta, AdaGrad, Adam, AdaMax, AdamW, AMSGrad, Nadam, NAdamW, RMSProp
+from .contract import Rule, State, hyper, names, rule, variant
+from .descent import GradientDescent, Momentum, Nesterov, SignDescent
+from .modern import Lion, RAdam
+from .schedules import (
+    Chained,
+    Constant,
+    Cosine,
+    Exponential,
+    InverseSqrt,
+    InverseTime,
+    LinearWarmup,
+    OneCycle,
+    Piecewise,
+    Polynomial,
+    Schedule,
+    Step,
+    schedule,
+)
+from .spaces import LogUniform, OneMinusLogUniform, Space, Uniform
+from .wrappers import L2, ClipByNorm, ClipByValue, Scheduled, WeightDecay, Wrapper

@@ -1,0 +1,200 @@
+"""What an optimizer is.
+
+An optimizer is a dynamical system: it keeps a state h, reads a gradient g, and emits a step,
+
+    h' = F(h, g)        step = R(h', g).
+
+A `Rule` is one such system, written once as array code over a namespace `xp` (numpy, jax.numpy, torch, keras.ops).
+Writing a new one takes a class and a decorator:
+
+    @rule
+    class Heavy(Rule):
+        lr: float = hyper(0.1, LogUniform(1e-6, 1e1))
+        def init(self, param, xp): return {"v": xp.zeros_like(param)}
+        def update(self, grad, state, param, t, xp):
+            v = 0.9 * state["v"] + grad
+            return -self.lr * v, {"v": v}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform, overload
+
+from ..errors import BadInput, unknown
+from ..values import static, value
+from .spaces import Space
+
+R = TypeVar("R", bound="Rule")
+State = dict[str, Any]
+
+
+def hyper(default: float | None, space: Space) -> Any:
+    """A hyperparameter: a leaf of the rule, with the search space that tuning draws from.
+
+    A default of None means that the term it belongs to is absent: no computation, no state, no leaf.
+    """
+    return dataclasses.field(default=default, metadata={"space": space})
+
+
+def variant(default: Any, *others: Any) -> Any:
+    """A named choice between algorithms that go by one name; the first is the default."""
+    return static(default, choices=(default, *others))
+
+
+class Rule(ABC):
+    """The contract: `init` and `update` act on ONE array, and nothing but the state remembers anything.
+
+    No Python branch may depend on the value of a hyperparameter, for it may be traced; a branch on a variant, or on
+    whether a hyperparameter is None, is a branch on the rule's type and is fine.
+    """
+
+    name: ClassVar[str]
+    """What `osc.rule(name)` and the command line call it."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """The settings under which this rule is a framework's own optimizer, by framework: torch, optax, keras."""
+    slots: ClassVar[Mapping[str, tuple[str | None, str | None, str | None]]] = {}
+    """What torch, optax and Keras call each entry of the state."""
+
+    @abstractmethod
+    def init(self, param: Any, xp: Any) -> State:
+        """The state before the first step: a flat dict of arrays.
+
+        Each has the parameter's shape, that shape with trailing axes, or no axes at all.
+        """
+
+    @abstractmethod
+    def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
+        """One step. `param + step` is the next iterate.
+
+        Args:
+            grad: the gradient at `param`, of its shape.
+            state: what `init` or the last `update` returned.
+            param: the parameter, which only decay terms read.
+            t: the number of this step, 1 at the first: a Python int in NumPy, a scalar array elsewhere (in torch and
+                Keras of a floating type, so that β**t keeps its precision).
+            xp: the namespace the arrays belong to.
+
+        Returns:
+            The step, of the parameter's shape, and the next state, of the same structure as `state`.
+        """
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether entry i of a step depends on entry i of the gradients alone: then a front may flatten and shard."""
+        return True
+
+    @classmethod
+    def hypers(cls) -> dict[str, Space]:
+        """The hyperparameters with their search spaces, in the order of declaration."""
+        return {f.name: f.metadata["space"] for f in _fields(cls) if "space" in f.metadata}
+
+    @classmethod
+    def variants(cls) -> dict[str, tuple[Any, ...]]:
+        """The variant fields with their choices, the default first."""
+        return {f.name: f.metadata["choices"] for f in _fields(cls) if "choices" in f.metadata}
+
+    @classmethod
+    def preset(cls, framework: str, **settings: Any) -> Self:
+        """The rule as `framework` ("torch", "optax" or "keras") ships it, with `settings` on top.
+
+        Raises:
+            BadInput: the framework has no such optimizer, or a setting is unknown or invalid.
+        """
+        if framework not in cls.presets:
+            has = ", ".join(cls.presets) or "none"
+            raise BadInput(f"{cls.name} has no preset {framework!r}; it has: {has}")
+        return make(cls, **{**cls.presets[framework], **settings})
+
+    def replace(self, **settings: Any) -> Self:
+        """The same rule with some fields changed; a field that a wrapper lacks is sought in the rule it holds.
+
+        Raises:
+            BadInput: a field is unknown or its value invalid.
+        """
+        names = [f.name for f in _fields(self)]
+        own = {k: v for k, v in settings.items() if k in names}
+        rest = {k: v for k, v in settings.items() if k not in names}
+        if rest:
+            held = getattr(self, "rule", None)
+            if held is None:
+                raise unknown(f"field of {self.name}", next(iter(rest)), names, f"'optiscope rules {self.name}'")
+            own["rule"] = held.replace(**rest)
+        return dataclasses.replace(cast(Any, self), **own)
+
+    def __post_init__(self) -> None:
+        for field in _fields(self):
+            given = getattr(self, field.name)
+            if "space" in field.metadata and not (given is None and field.default is None):
+                _check_number(self.name, field.name, given, field.metadata["space"])
+            if "choices" in field.metadata and given not in field.metadata["choices"]:
+                choices = ", ".join(map(repr, field.metadata["choices"]))
+                raise BadInput(f"{self.name}: {field.name} must be one of {choices}, not {given!r}")
+
+
+def _fields(rule: Any) -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(rule)
+
+
+def _check_number(owner: str, name: str, given: Any, space: Space) -> None:
+    """Refuse a plain number outside the space's domain; arrays and tracers pass, their values being nobody's yet."""
+    if hasattr(given, "shape") and not isinstance(given, numbers.Number):
+        return
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+        raise BadInput(f"{owner}: {name} must be a number, not {given!r}")
+    wanted = space.refusal(float(given))
+    if wanted is not None:
+        raise BadInput(f"{owner}: {name} must be {wanted}, not {given!r}")
+
+
+_registry: dict[str, type[Rule]] = {}
+
+
+@overload
+@dataclass_transform(frozen_default=True, field_specifiers=(hyper, variant, static, dataclasses.field))
+def rule(what: type[R], /) -> type[R]: ...
+@overload
+def rule(what: str, /, **settings: Any) -> Rule: ...
+def rule(what: type[R] | str, /, **settings: Any) -> type[R] | Rule:
+    """Declare a rule, as a decorator on its class; or make one by its name, `rule("adam", lr=1e-3)`.
+
+    A class whose fields all have defaults is listed under its name: the command line, tuning and the common tests then
+    pick it up by themselves. A wrapper, which needs the rule it wraps, is not.
+
+    Raises:
+        BadInput: no rule has the name (the message proposes the nearest), a field is unknown, or its value invalid.
+    """
+    if isinstance(what, str):
+        if what.lower() not in _registry:
+            raise unknown("rule", what, _registry, "'optiscope rules'")
+        return make(_registry[what.lower()], **settings)
+    what.name = vars(what).get("name", what.__name__.lower())
+    cls = value(what)
+    if all(f.default is not dataclasses.MISSING for f in _fields(cls)):
+        _list(cls)
+    return cls
+
+
+def _list(cls: type[Rule]) -> None:
+    for name in (cls.name, *cls.aliases):
+        if name in _registry and _registry[name].__qualname__ != cls.__qualname__:
+            raise BadInput(f"the rule name {name!r} is taken by {_registry[name].__qualname__}; give the class another")
+        _registry[name] = cls
+
+
+def make(cls: type[R], **settings: Any) -> R:
+    """Construct a rule, refusing unknown fields in a sentence."""
+    names = [f.name for f in _fields(cls)]
+    for name in settings:
+        if name not in names:
+            raise unknown(f"field of {cls.name}", name, names, f"'optiscope rules {cls.name}'")
+    return cls(**settings)
+
+
+def names() -> list[str]:
+    """The names of all rules."""
+    return sorted(name for name, cls in _registry.items() if name == cls.name)

@@ -1,0 +1,218 @@
+"""Schedules: a hyperparameter as a function of the number k of steps already taken, 0 at the first step.
+
+A schedule is a value like a rule: its numbers are leaves, `schedule(k, xp)` is array code, and no branch depends on a
+value. Counts of steps are numbers too. `Scheduled(rule, lr=Cosine(1e-3, 1000))` puts one in a rule's field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar, dataclass_transform
+
+from ..errors import BadInput
+from ..values import value
+
+S = TypeVar("S", bound="Schedule")
+
+_POSITIVE = ("steps", "every", "scale", "timescale")
+
+
+class Schedule(ABC):
+    """A number for every step."""
+
+    @abstractmethod
+    def __call__(self, k: Any, xp: Any) -> Any:
+        """The value after `k` steps: a scalar array of `xp`'s, or a float where k is a Python number."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            given = getattr(self, field.name)
+            if not isinstance(given, numbers.Real):
+                continue
+            if math.isnan(given) or (field.name in _POSITIVE and given <= 0):
+                wanted = "> 0" if field.name in _POSITIVE else "a number"
+                raise BadInput(f"{type(self).__name__}: {field.name} must be {wanted}, not {given!r}")
+
+
+@dataclass_transform(frozen_default=True)
+def schedule(cls: type[S]) -> type[S]:
+    """Declare a schedule."""
+    return value(cls)
+
+
+@schedule
+class Constant(Schedule):
+    """The same value always."""
+
+    initial: float
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        return self.initial + 0.0 * k
+
+
+@schedule
+class InverseTime(Schedule):
+    """initial / (1 + k / timescale) (Robbins & Monro, 1951); Keras' legacy `decay` is 1 / timescale."""
+
+    initial: float
+    timescale: float
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        return self.initial / (1 + k / self.timescale)
+
+
+@schedule
+class InverseSqrt(Schedule):
+    """initial / √(k + 1): the t^−½ of online convex optimisation (Zinkevich, 2003)."""
+
+    initial: float
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        return self.initial / (k + 1) ** 0.5
+
+
+@schedule
+class Step(Schedule):
+    """initial · factor^⌊k / every⌋."""
+
+    initial: float
+    factor: float
+    every: float
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        return self.initial * self.factor ** (k // self.every)
+
+
+@schedule
+class Exponential(Schedule):
+    """initial · factor^(k / scale): the same decay, smooth."""
+
+    initial: float
+    factor: float
+    scale: float = 1.0
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        return self.initial * self.factor ** (k / self.scale)
+
+
+@schedule
+class Piecewise(Schedule):
+    """values[i] from step boundaries[i − 1] on, values[0] before the first boundary."""
+
+    boundaries: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.boundaries) + 1:
+            raise BadInput(
+                f"Piecewise needs one value more than boundaries, not {len(self.values)} values for "
+                f"{len(self.boundaries)} boundaries"
+            )
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        return _choose(k, self.boundaries, self.values, xp)
+
+
+@schedule
+class Polynomial(Schedule):
+    """From initial to final in `steps` steps along (1 − k / steps)^power; power 1 is linear."""
+
+    initial: float
+    final: float
+    steps: float
+    power: float = 1.0
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        left = 1 - _progress(k, self.steps, xp)
+        return self.final + (self.initial - self.final) * left**self.power
+
+
+@schedule
+class Cosine(Schedule):
+    """From initial to final in `steps` steps along half a cosine (Loshchilov & Hutter, 2017, equation 5)."""
+
+    initial: float
+    steps: float
+    final: float = 0.0
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        turn = xp.cos(math.pi * _progress(k, self.steps, xp))
+        return self.final + (self.initial - self.final) * (1 + turn) / 2
+
+
+@schedule
+class LinearWarmup(Schedule):
+    """From `initial` to `peak` in `steps` steps, linearly; then `then` from its own beginning, or peak."""
+
+    peak: float
+    steps: float
+    initial: float = 0.0
+    then: Schedule | None = None
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        rise = self.initial + (self.peak - self.initial) * _progress(k, self.steps, xp)
+        return rise if self.then is None else _switch(k, self.steps, rise, self.then, xp)
+
+
+@schedule
+class OneCycle(Schedule):
+    """One cycle (Smith & Topin, 2018): up to `peak` in the first `rise` of the steps and down again, by half cosines.
+
+    It starts at peak / start_factor and ends at peak / (start_factor · end_factor), as torch's OneCycleLR does.
+    """
+
+    peak: float
+    steps: float
+    rise: float = 0.3
+    start_factor: float = 25.0
+    end_factor: float = 1e4
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        start = self.peak / self.start_factor
+        top = self.rise * self.steps - 1
+        up = Cosine(start, top, self.peak)(k, xp)
+        down = Cosine(self.peak, self.steps - 1 - top, start / self.end_factor)
+        return _switch(k, top, up, down, xp)
+
+
+@schedule
+class Chained(Schedule):
+    """Schedules one after another: the next begins, at its own k = 0, where `boundaries` says."""
+
+    schedules: tuple[Schedule, ...]
+    boundaries: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.schedules) != len(self.boundaries) + 1:
+            raise BadInput(
+                f"Chained needs one schedule more than boundaries, not {len(self.schedules)} schedules for "
+                f"{len(self.boundaries)} boundaries"
+            )
+
+    def __call__(self, k: Any, xp: Any) -> Any:
+        now = self.schedules[0](k, xp)
+        for boundary, following in zip(self.boundaries, self.schedules[1:], strict=True):
+            now = _switch(k, boundary, now, following, xp)
+        return now
+
+
+def _progress(k: Any, steps: Any, xp: Any) -> Any:
+    """k / steps, held at 0 before the beginning and at 1 after the end."""
+    return xp.clip(k / steps, 0.0, 1.0)
+
+
+def _switch(k: Any, boundary: Any, before: Any, following: Schedule, xp: Any) -> Any:
+    # The later schedule is computed at every step, so it must not see a negative count: 1 / √(k + 1) would be NaN.
+    since = (k - boundary) * (k >= boundary)
+    return xp.where(k >= boundary, following(since, xp), before)
+
+
+def _choose(k: Any, boundaries: tuple, values: tuple, xp: Any) -> Any:
+    here = 0.0 * k  # carries k's dtype, so that torch does not fall back to its default one
+    chosen = values[0] + here
+    for boundary, later in zip(boundaries, values[1:], strict=True):
+        chosen = xp.where(k >= boundary, later + here, chosen)
+    return chosen

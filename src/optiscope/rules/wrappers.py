@@ -1,0 +1,132 @@
+"""Rules that hold a rule: clipping, weight decay, schedules. They nest in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import BadInput, unknown
+from .contract import Rule, State, hyper, rule
+from .schedules import Schedule
+from .spaces import LogUniform
+
+
+class Wrapper(Rule):
+    """A rule that holds a rule and keeps no state of its own."""
+
+    rule: Rule
+
+    @property
+    def elementwise(self) -> bool:
+        return self.rule.elementwise
+
+    def init(self, param: Any, xp: Any) -> State:
+        return self.rule.init(param, xp)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, Rule):
+            raise BadInput(f"{self.name} wraps a rule, such as osc.Adam(); it was given {self.rule!r}")
+        super().__post_init__()
+
+
+@rule
+class ClipByValue(Wrapper):
+    """Clip each entry of the gradient to [−limit, limit] before the rule sees it."""
+
+    rule: Rule
+    limit: float = hyper(1.0, LogUniform(1e-3, 1e3))
+
+    def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
+        return self.rule.update(xp.clip(grad, -self.limit, self.limit), state, param, t, xp)
+
+
+@rule
+class ClipByNorm(Wrapper):
+    """Scale the gradient of each array down to Euclidean norm `limit` where it is longer (Pascanu et al., 2013)."""
+
+    rule: Rule
+    limit: float = hyper(1.0, LogUniform(1e-3, 1e3))
+
+    @property
+    def elementwise(self) -> bool:
+        return False
+
+    def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
+        excess = xp.sqrt(xp.sum(grad * grad)) / self.limit
+        return self.rule.update(grad / xp.maximum(excess, xp.ones_like(excess)), state, param, t, xp)
+
+
+@rule
+class L2(Wrapper):
+    """L2 regularisation: `weight_decay` · θ joins the gradient, so that the rule adapts to it too."""
+
+    rule: Rule
+    weight_decay: float = hyper(1e-4, LogUniform(1e-6, 1.0))
+
+    def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
+        return self.rule.update(grad + self.weight_decay * param, state, param, t, xp)
+
+
+@rule
+class WeightDecay(Wrapper):
+    """Decoupled weight decay (Loshchilov & Hutter, 2019): the step is lengthened by − lr · weight_decay · θ.
+
+    lr is the held rule's. A schedule goes outside, `Scheduled(WeightDecay(Adam()), lr=…)`, so that both follow it.
+    """
+
+    rule: Rule
+    weight_decay: float = hyper(1e-2, LogUniform(1e-6, 1.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        held = self.rule
+        while isinstance(held, Wrapper) and not isinstance(held, Scheduled):
+            held = held.rule
+        if isinstance(held, Scheduled) or not hasattr(held, "lr"):
+            raise BadInput(
+                f"weightdecay scales with the lr of the rule it holds, and {held.name} has none to read; "
+                "put Scheduled outside: Scheduled(WeightDecay(rule), lr=...)"
+            )
+
+    def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
+        step, state = self.rule.update(grad, state, param, t, xp)
+        held: Any = self.rule
+        while isinstance(held, Wrapper):
+            held = held.rule
+        return step - held.lr * self.weight_decay * param, state
+
+
+@rule
+class Scheduled(Wrapper):
+    """A rule some of whose fields follow a schedule: `Scheduled(Adam(), lr=Cosine(1e-3, 1000), b1=...)`.
+
+    A field of a rule further inside is found there.
+
+    Raises:
+        BadInput: a field is not a hyperparameter of the rule, or what it is given is not a schedule.
+    """
+
+    rule: Rule
+    schedules: dict[str, Schedule]
+
+    def __init__(self, rule: Rule, schedules: dict[str, Schedule] | None = None, /, **fields: Schedule) -> None:
+        object.__setattr__(self, "rule", rule)
+        object.__setattr__(self, "schedules", {**(schedules or {}), **fields})
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field, given in self.schedules.items():
+            known = _hypers_within(self.rule)
+            if field not in known:
+                raise unknown(f"hyperparameter of {self.rule.name}", field, known, "'optiscope rules'")
+            if not isinstance(given, Schedule):
+                raise BadInput(f"scheduled: {field} needs a schedule, such as Constant(0.1), not {given!r}")
+
+    def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
+        now = {field: schedule(t - 1, xp) for field, schedule in self.schedules.items()}
+        return self.rule.replace(**now).update(grad, state, param, t, xp)
+
+
+def _hypers_within(held: Rule) -> list[str]:
+    inner = _hypers_within(held.rule) if isinstance(held, Wrapper) else []
+    return [*held.hypers(), *inner]
