@@ -124,7 +124,8 @@ class RMSProp(Rule):
         new, spread = {"v": v}, v / gone
         if self.centered:
             new["m"] = self.rho * state["m"] + (1 - self.rho) * grad
-            spread = spread - (new["m"] / gone) ** 2
+            # A variance, which only rounding makes negative: of one gradient, or of equal ones, it is 0.
+            spread = xp.maximum(spread - (new["m"] / gone) ** 2, xp.zeros_like(spread))
         u = grad / _root(spread, self.eps, self.eps_at, xp)
         if self.momentum is None:
             return -self.lr * u, new
@@ -140,9 +141,9 @@ def _adam_moments(rule: Any, grad: Any, state: State) -> tuple[Any, Any]:
     return m, v
 
 
-def _adam_root(rule: Any, v_hat: Any, t: Any, xp: Any) -> Any:
-    """√v̂ + ε, or with ε on the raw moment √v̂ + ε / √(1 − β₂ᵗ), which is Kingma & Ba's ε̂ of section 2."""
-    eps = rule.eps if rule.eps_on == CORRECTED else rule.eps / (1 - rule.b2**t) ** 0.5
+def _adam_root(rule: Any, v_hat: Any, c2: Any, xp: Any) -> Any:
+    """√v̂ + ε, or with ε on the raw moment √v̂ + ε / √c₂, c₂ = 1 − β₂ᵗ, which is Kingma & Ba's ε̂ of section 2."""
+    eps = rule.eps if rule.eps_on == CORRECTED else rule.eps / c2**0.5
     return xp.sqrt(v_hat if rule.eps_root is None else v_hat + rule.eps_root) + eps
 
 
@@ -177,8 +178,9 @@ class Adam(Rule):
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
         m, v = _adam_moments(self, grad, state)
-        m_hat, v_hat = m / (1 - self.b1**t), v / (1 - self.b2**t)
-        return -self.lr * m_hat / _adam_root(self, v_hat, t, xp), {"m": m, "v": v}
+        c1, c2 = 1 - self.b1**t, 1 - self.b2**t
+        m_hat, v_hat = m / c1, v / c2
+        return -self.lr * m_hat / _adam_root(self, v_hat, c2, xp), {"m": m, "v": v}
 
 
 @rule
@@ -209,13 +211,10 @@ class AMSGrad(Rule):
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
         m, v = _adam_moments(self, grad, state)
-        if self.moments == "raw":
-            v_max = xp.maximum(state["v_max"], v)
-            return -self.lr * m / (xp.sqrt(v_max) + self.eps), {"m": m, "v": v, "v_max": v_max}
-        c1, c2 = 1 - self.b1**t, 1 - self.b2**t
+        c1, c2 = (1 - self.b1**t, 1 - self.b2**t) if self.moments == "corrected" else (1, 1)
         v_max = xp.maximum(state["v_max"], v / c2 if self.max_of == CORRECTED else v)
         v_hat = v_max if self.max_of == CORRECTED else v_max / c2
-        return -self.lr * (m / c1) / _adam_root(self, v_hat, t, xp), {"m": m, "v": v, "v_max": v_max}
+        return -self.lr * (m / c1) / _adam_root(self, v_hat, c2, xp), {"m": m, "v": v, "v_max": v_max}
 
 
 @rule
@@ -241,8 +240,9 @@ class AdamW(Rule):
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
         m, v = _adam_moments(self, grad, state)
-        m_hat, v_hat = m / (1 - self.b1**t), v / (1 - self.b2**t)
-        return -self.lr * (m_hat / _adam_root(self, v_hat, t, xp) + self.weight_decay * param), {"m": m, "v": v}
+        c1, c2 = 1 - self.b1**t, 1 - self.b2**t
+        m_hat, v_hat = m / c1, v / c2
+        return -self.lr * (m_hat / _adam_root(self, v_hat, c2, xp) + self.weight_decay * param), {"m": m, "v": v}
 
 
 @rule
@@ -308,7 +308,7 @@ class Nadam(Rule):
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
     eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
-    psi: float | None = hyper(0.004, LogUniform(1e-4, 1.0))
+    psi: float | None = hyper(0.004, LogUniform(1e-4, 1.0), optional=True)
 
     def init(self, param: Any, xp: Any) -> State:
         return _nadam_init(self, param, xp)

@@ -32,12 +32,13 @@ R = TypeVar("R", bound="Rule")
 State = dict[str, Any]
 
 
-def hyper(default: float | None, space: Space) -> Any:
+def hyper(default: float | None, space: Space, *, optional: bool = False) -> Any:
     """A hyperparameter: a leaf of the rule, with the search space that tuning draws from.
 
-    A default of None means that the term it belongs to is absent: no computation, no state, no leaf.
+    None means that the term it belongs to is absent: no computation, no state, no leaf. It is allowed where it is the
+    default, or where `optional` says so.
     """
-    return dataclasses.field(default=default, metadata={"space": space})
+    return dataclasses.field(default=default, metadata={"space": space, "optional": optional or default is None})
 
 
 def variant(default: Any, *others: Any) -> Any:
@@ -129,7 +130,7 @@ class Rule(ABC):
     def __post_init__(self) -> None:
         for field in _fields(self):
             given = getattr(self, field.name)
-            if "space" in field.metadata and not (given is None and field.default is None):
+            if "space" in field.metadata and not (given is None and field.metadata["optional"]):
                 _check_number(self.name, field.name, given, field.metadata["space"])
             if "choices" in field.metadata and given not in field.metadata["choices"]:
                 choices = ", ".join(map(repr, field.metadata["choices"]))
@@ -155,7 +156,7 @@ _registry: dict[str, type[Rule]] = {}
 
 
 @overload
-@dataclass_transform(frozen_default=True, field_specifiers=(hyper, variant, static, dataclasses.field))
+@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
 def rule(what: type[R], /) -> type[R]: ...
 @overload
 def rule(what: str, /, **settings: Any) -> Rule: ...
@@ -180,10 +181,16 @@ def rule(what: type[R] | str, /, **settings: Any) -> type[R] | Rule:
 
 
 def _list(cls: type[Rule]) -> None:
-    for name in (cls.name, *cls.aliases):
-        if name in _registry and _registry[name].__qualname__ != cls.__qualname__:
-            raise BadInput(f"the rule name {name!r} is taken by {_registry[name].__qualname__}; give the class another")
-        _registry[name] = cls
+    called = (cls.name, *vars(cls).get("aliases", ()))  # an alias is not inherited: it names one class
+    for name in called:
+        # The same class declared again, as when a notebook cell runs twice, takes its own place.
+        if name in _registry and _path(_registry[name]) != _path(cls):
+            raise BadInput(f"the rule name {name!r} is taken by {_path(_registry[name])}; give {_path(cls)} another")
+    _registry.update(dict.fromkeys(called, cls))
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def make(cls: type[R], **settings: Any) -> R:

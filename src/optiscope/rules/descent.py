@@ -107,6 +107,11 @@ class Nesterov(Rule):
         return step, {"v": v_next}
 
 
+def sign(x: Any, xp: Any) -> Any:
+    """−1, 0 or 1. A NaN stays one everywhere: torch's own sign makes it 0, and a broken gradient would go unseen."""
+    return xp.where(x == x, xp.sign(x), x)
+
+
 @rule
 class SignDescent(Rule):
     """Sign descent (signSGD: Bernstein et al., 2018, Algorithm 1).
@@ -124,4 +129,4 @@ class SignDescent(Rule):
         return {}
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
-        return -self.lr * xp.sign(grad), {}
+        return -self.lr * sign(grad, xp), {}

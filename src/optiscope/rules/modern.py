@@ -6,6 +6,7 @@ from typing import Any
 
 from .adaptive import CORRECTED, RAW
 from .contract import Rule, State, hyper, rule, variant
+from .descent import sign
 from .spaces import LogUniform, OneMinusLogUniform
 
 
@@ -43,9 +44,10 @@ class RAdam(Rule):
 
         rho_inf = 2 / (1 - self.b2) - 1
         rho = rho_inf - 2 * t * self.b2**t / gone
-        # Both sides of `where` are computed, so r must stay real where it is not used.
+        # Both sides of `where` are computed, so r must stay real and finite where it is not used: β₂ = 0.6 has ρ∞ = 4.
         trusted = rho >= self.bound if self.at_bound == "adaptive" else rho > self.bound
-        r = abs((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
+        long = abs((rho_inf - 4) * (rho_inf - 2) * rho) + 1e-30
+        r = (abs((rho - 4) * (rho - 2) * rho_inf) / long) ** 0.5
         return xp.where(trusted, -self.lr * r * m_hat / root, -self.lr * m_hat), {"m": m, "v": v}
 
 
@@ -68,6 +70,6 @@ class Lion(Rule):
         return {"m": xp.zeros_like(param)}
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
-        u = xp.sign(self.b1 * state["m"] + (1 - self.b1) * grad)
+        u = sign(self.b1 * state["m"] + (1 - self.b1) * grad, xp)
         u = u if self.weight_decay is None else u + self.weight_decay * param
         return -self.lr * u, {"m": self.b2 * state["m"] + (1 - self.b2) * grad}

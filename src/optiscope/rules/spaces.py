@@ -61,7 +61,8 @@ class OneMinusLogUniform(LogUniform):
     """1 − x log-uniform on [low, high]: decay rates such as Adam's β. Every x in [0, 1) has a meaning."""
 
     def quantile(self, u: Any) -> Any:
-        return 1 - super().quantile(1 - u)
+        # Written from the high end, so that u = 0 is 1 − high to the bit: 1e-16 below 0 would be no decay rate.
+        return 1 - self.high * np.exp(-u * math.log(self.high / self.low))
 
     def refusal(self, value: float) -> str | None:
         return None if 0 <= value < 1 else "a number in [0, 1)"

@@ -108,10 +108,13 @@ class Scheduled(Wrapper):
     rule: Rule
     schedules: dict[str, Schedule]
 
-    def __init__(self, rule: Rule, schedules: dict[str, Schedule] | None = None, /, **fields: Schedule) -> None:
+    def __init__(self, rule: Rule, schedules: dict[str, Schedule] | None = None, **fields: Schedule) -> None:
         object.__setattr__(self, "rule", rule)
         object.__setattr__(self, "schedules", {**(schedules or {}), **fields})
         self.__post_init__()
+
+    def __hash__(self) -> int:
+        return hash((self.rule, frozenset(self.schedules.items())))
 
     def __post_init__(self) -> None:
         super().__post_init__()

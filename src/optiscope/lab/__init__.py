@@ -1,0 +1,4 @@
+"""The lab: run rules, compare them, and say how sure one can be."""
+
+from .run import Runs, run
+from .sweep import Sweep, stack, sweep

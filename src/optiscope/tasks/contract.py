@@ -1,0 +1,93 @@
+"""What a rule runs on: a task is a distribution, `task.sample(key)` a problem.
+
+A problem has a `start`, a `loss`, and a way to draw the `batches` that its steps see. Both are values: JAX may batch
+a task over seeds, and the arrays of a data set, being leaves, are shared by all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..errors import BadInput, unknown
+from .batches import Batches
+
+Params = Any
+"""A pytree of floating arrays."""
+
+
+class Problem(ABC):
+    """One draw from a task: where to start, and what to make small."""
+
+    start: Params
+    batches: Batches
+
+    @abstractmethod
+    def loss(self, params: Params, batch: Any = None) -> Any:
+        """The loss, a scalar: of everything, or of a `batch` that `batches` drew, which is what a step sees."""
+
+
+class Task(ABC):
+    """A distribution of problems.
+
+    A subclass is a `value`: what makes its problems alike are its fields.
+    """
+
+    name: str
+
+    @abstractmethod
+    def sample(self, key: Any) -> Problem:
+        """Draw a problem; the same JAX random key draws the same one."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps a run takes unless told otherwise."""
+        return 200
+
+    @property
+    def optimum(self) -> float | None:
+        """The least loss there is, where it is known and the same for every problem."""
+        return None
+
+
+_registry: dict[str, Callable[..., Task]] = {}
+F = TypeVar("F", bound=Callable[..., Task])
+
+
+def task(what: F | str, /, **settings: Any) -> Any:
+    """Make a task by its name, `task("airfoil", batch=10)`; or, as a decorator, list a function that makes one.
+
+    Raises:
+        BadInput: no task has the name (the message proposes the nearest), or a setting is unknown or invalid.
+    """
+    if not isinstance(what, str):
+        _registry[what.__name__.replace("_", "-")] = what
+        return what
+    name = what.lower().replace("_", "-")
+    if name not in _registry:
+        raise unknown("task", what, _registry, "'optiscope tasks'")
+    known = inspect.signature(_registry[name]).parameters
+    for setting in settings:
+        if setting not in known:
+            if not known:
+                raise BadInput(f"the task {name} has no settings, and so no {setting!r}")
+            raise unknown(f"setting of {name}", setting, known, f"'optiscope tasks {name}'")
+    return _registry[name](**settings)
+
+
+def names() -> list[str]:
+    """The names of all tasks."""
+    return sorted(_registry)
+
+
+def factory(name: str) -> Callable[..., Task]:
+    """The function behind a name, whose signature and docstring say what can be set.
+
+    Raises:
+        BadInput: no task has the name.
+    """
+    if name not in _registry:
+        raise unknown("task", name, _registry, "'optiscope tasks'")
+    return _registry[name]

@@ -1,0 +1,74 @@
+"""Random quadratics with a chosen spectrum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import BadInput
+from ..values import static, value
+from .batches import Batches, Everything
+from .contract import Problem, Task, task
+
+
+@value
+class QuadraticProblem(Problem):
+    """½ (x − x*)ᵀ H (x − x*), kept in this form because the expanded one cancels in float32."""
+
+    start: jax.Array
+    hessian: jax.Array
+    minimiser: jax.Array
+    batches: Batches = static(default=Everything())
+
+    def loss(self, params: Any, batch: Any = None) -> Any:
+        away = params - self.minimiser
+        return jnp.vdot(away, self.hessian @ away) / 2
+
+
+@value
+class Quadratic(Task):
+    """½ xᵀHx − bᵀx, lifted so that its minimum is 0; b and the start are standard normal, H's basis is random.
+
+    H's eigenvalues are `spectrum` where that is given, else `n` draws of 10^U[low, high] (Maheswaranathan et al.,
+    2021, section 3). Along an eigenvector of eigenvalue 0 b has no part.
+    """
+
+    name: str = static(default="quadratic")
+    n: int = static(default=5)
+    low: float = -3.0
+    high: float = 0.0
+    spectrum: Any = None
+
+    @property
+    def optimum(self) -> float | None:
+        return 0.0
+
+    def sample(self, key: Any) -> QuadraticProblem:
+        values, basis, start, linear = jax.random.split(key, 4)
+        n = self.n if self.spectrum is None else len(self.spectrum)
+        eigenvalues = (
+            10 ** jax.random.uniform(values, (n,), None, self.low, self.high)
+            if self.spectrum is None
+            else jnp.asarray(self.spectrum)
+        )
+        q, _ = jnp.linalg.qr(jax.random.normal(basis, (n, n)))
+        hessian = (q * eigenvalues[None, :]) @ q.T
+        b = jax.random.normal(linear, (n,))
+        flat = eigenvalues == 0
+        minimiser = q @ (jnp.where(flat, 0, 1 / jnp.where(flat, 1, eigenvalues)) * b)
+        return QuadraticProblem(jax.random.normal(start, (n,)), hessian, minimiser)
+
+
+@task
+def quadratic(n: int = 5, low: float = -3.0, high: float = 0.0, spectrum: tuple[float, ...] | None = None) -> Quadratic:
+    """½ (x − x*)ᵀH(x − x*) with eigenvalues 10^U[low, high], or a chosen spectrum, in a random basis"""
+    if spectrum is not None:
+        if len(spectrum) == 0 or not np.all(np.isfinite(spectrum)) or np.min(spectrum) < 0:
+            raise BadInput(f"quadratic: the spectrum must be finite eigenvalues ≥ 0, not {spectrum!r}")
+        n = len(spectrum)
+    if not isinstance(n, int) or n < 1:
+        raise BadInput(f"quadratic: n must be a whole number ≥ 1, not {n!r}")
+    return Quadratic("quadratic", n, low, high, None if spectrum is None else np.asarray(spectrum, float))

@@ -1,0 +1,84 @@
+"""Fitting problems whose rows are drawn anew for every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import BadInput
+from ..values import static, value
+from .batches import Batches, batches
+from .contract import Task, task
+from .supervised import MLP, Fit, Loss, half_squared, logistic
+
+Draw = Callable[[Any, int, int], tuple[Any, Any]]
+"""(key, rows, features) → (inputs (rows, features), targets (rows, 1))."""
+
+
+@value
+class Synthetic(Task):
+    """A distribution of data sets."""
+
+    name: str = static()
+    draw: Draw = static()
+    rows: int = static()
+    model: MLP = static()
+    row_loss: Loss = static()
+    batches: Batches = static()
+
+    def sample(self, key: Any) -> Fit:
+        start, data = jax.random.split(key)
+        inputs, targets = self.draw(data, self.rows, self.model.sizes[0])
+        return Fit(self.model.init(start), inputs, targets, self.model, self.row_loss, self.batches)
+
+
+def _linear(key: Any, rows: int, features: int) -> tuple[Any, Any]:
+    x, w, noise = jax.random.split(key, 3)
+    inputs = jax.random.normal(x, (rows, features))
+    targets = inputs @ jax.random.normal(w, (features, 1)) + 0.1 * jax.random.normal(noise, (rows, 1))
+    return inputs, targets
+
+
+def _labels(key: Any, rows: int, features: int) -> tuple[Any, Any]:
+    x, w, coin = jax.random.split(key, 3)
+    inputs = jax.random.normal(x, (rows, features))
+    odds = inputs @ (3 * jax.random.normal(w, (features, 1)))
+    return inputs, jax.random.bernoulli(coin, jax.nn.sigmoid(odds)).astype(inputs.dtype)
+
+
+def _xor(key: Any, rows: int, features: int) -> tuple[Any, Any]:
+    inputs = jax.random.normal(key, (rows, features))
+    return inputs, jnp.all(inputs > 0, axis=1, keepdims=True) ^ jnp.any(inputs > 0, axis=1, keepdims=True)
+
+
+def _checked(name: str, rows: int, features: int) -> None:
+    for what, given in (("rows", rows), ("features", features)):
+        if not isinstance(given, int) or given < 1:
+            raise BadInput(f"{name}: {what} must be a whole number ≥ 1, not {given!r}")
+
+
+@task
+def linear_regression(rows: int = 100, features: int = 5, batch: int | None = None, sampling: str = "epochs") -> Task:
+    """Least squares for y = xᵀw + 0.1 ε, everything standard normal and new for each seed"""
+    _checked("linear-regression", rows, features)
+    model = MLP((features, 1), scale=0.01)
+    return Synthetic("linear-regression", _linear, rows, model, half_squared, batches(rows, batch, sampling))
+
+
+@task
+def logistic_regression(rows: int = 100, features: int = 5, batch: int | None = None, sampling: str = "epochs") -> Task:
+    """Cross-entropy for labels drawn with probability σ(xᵀw), w ~ N(0, 9), new for each seed"""
+    _checked("logistic-regression", rows, features)
+    model = MLP((features, 1), scale=0.01)
+    return Synthetic("logistic-regression", _labels, rows, model, logistic, batches(rows, batch, sampling))
+
+
+@task
+def xor(rows: int = 200, hidden: int = 4, batch: int | None = None, sampling: str = "epochs") -> Task:
+    """The exclusive or of two signs, learned by a 2–4–1 sigmoid network with ½ squared error"""
+    _checked("xor", rows, hidden)
+    model = MLP((2, hidden, 1), hidden="sigmoid", output="sigmoid", scale=1.0)
+    return Synthetic("xor", _xor, rows, model, half_squared, batches(rows, batch, sampling))
