@@ -1,4 +1,5 @@
 """The lab: run rules, compare them, and say how sure one can be."""
 
+from .compare import Comparison, Contender, Entry, compare
 from .run import Runs, run
 from .sweep import Sweep, stack, sweep

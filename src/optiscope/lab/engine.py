@@ -1,10 +1,17 @@
-"""The engine: one lane of a run as array code, and the compiling of many lanes within a memory budget."""
+"""The engine: a run as array code, and many runs as a few compiled programs that keep to a memory budget.
+
+What a seed draws (the start, the batches) depends on no rule. It is drawn by programs of its own and handed to the
+rule's: all rules then meet the very same numbers, and a rule's program has no random numbers to compile.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,54 +20,35 @@ import numpy as np
 
 from ..errors import BadInput
 from ..rules.contract import Rule
-from ..tasks.contract import Problem, Task
+from ..tasks.contract import Params, Problem, Task
 
 BUDGET = 2**29
 """Bytes that one compiled program may hold at a time, its outputs included."""
 
 DTYPES = ("float32", "float64")
+RECORDS = ("params", "grads", "states", "steps")
 
 
 class Lane(NamedTuple):
     """All that one run carries from step to step."""
 
-    params: Any
+    params: Params
     states: list[dict[str, Any]]
-    batches: Any
+    total: Any
+    """The sum of the losses that the steps so far have seen."""
     broke_at: Any
     """How many steps had been taken when the loss was first found not finite; −1 while it is."""
 
 
-class Moment(NamedTuple):
-    """What one step saw and did: the loss and gradient before it, the state after it."""
-
-    loss: Any
-    params: Any
-    grads: Any
-    states: list[dict[str, Any]]
-    steps: Any
-
-
-def problem_of(task: Task, key: Any) -> tuple[Problem, Any]:
-    """The problem that a seed draws, and the key of its batches. No rule has a say: seeds are common random numbers."""
-    return task.sample(jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1)
-
-
-def begin(rule: Rule, problem: Problem, key: Any) -> Lane:
+def begin(rule: Rule, start: Params) -> Lane:
     """The lane before the first step."""
-    params = problem.start
-    states = [rule.init(p, jnp) for p in jax.tree.leaves(params)]
-    return Lane(params, states, problem.batches.begin(key), jnp.int32(-1))
+    leaves = jax.tree.leaves(start)
+    return Lane(start, [rule.init(p, jnp) for p in leaves], jnp.zeros((), leaves[0].dtype), jnp.int32(-1))
 
 
-def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, *, objective: bool) -> tuple[Lane, Moment]:
-    """One step after `k` others. The moment's loss is the whole loss with `objective`, else the batch's."""
-    batch, batches = problem.batches.draw(lane.batches, k)
+def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, batch: Any) -> tuple[Lane, dict[str, Any]]:
+    """One step after `k` others, and the gradient, state and step there."""
     loss, grads = jax.value_and_grad(problem.loss)(lane.params, batch)
-    broke_at = jnp.where((lane.broke_at < 0) & ~jnp.isfinite(loss), k, lane.broke_at)
-    if objective and batch is not None:
-        loss = problem.loss(lane.params)
-
     leaves, shape = jax.tree.flatten(lane.params)
     moves = [
         rule.update(g, s, p, k + 1, jnp) for g, s, p in zip(jax.tree.leaves(grads), lane.states, leaves, strict=True)
@@ -68,18 +56,213 @@ def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, *, objective: bool
     states = [state for _, state in moves]
     steps = jax.tree.unflatten(shape, [step for step, _ in moves])
     params = jax.tree.map(jnp.add, lane.params, steps)
-    return Lane(params, states, batches, broke_at), Moment(loss, lane.params, grads, states, steps)
+    lane = Lane(params, states, lane.total + loss, _broke_at(lane, loss, k))
+    return lane, {"grads": grads, "states": states, "steps": steps}
 
 
-def finish(problem: Problem, lane: Lane, k: Any) -> tuple[Any, Any]:
-    """The whole loss where the lane stands after `k` steps, and when it broke."""
-    loss = problem.loss(lane.params)
-    return loss, jnp.where((lane.broke_at < 0) & ~jnp.isfinite(loss), k, lane.broke_at)
+def segment(
+    rule: Rule, task: Task, key: Any, lane: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
+) -> tuple[Lane, dict[str, Any], Any]:
+    """`blocks` blocks of `every` steps after `k0` others, with a record at the start of each, and the loss at the end.
+
+    `lane` is where the last segment ended or, for the first one, the parameters to start from.
+    """
+    problem = task.sample(_problem_key(key))
+    lane = lane if isinstance(lane, Lane) else begin(rule, lane)
+    step = functools.partial(_step, rule, problem)
+
+    def block(lane: Lane, drawn: tuple) -> tuple[Lane, dict[str, Any]]:
+        made = {"loss": problem.loss(lane.params), "params": lane.params}
+        if every > 1 and not {"grads", "states", "steps"} & set(record):
+            lane, _ = jax.lax.scan(lambda lane, x: (step(lane, x)[0], None), lane, drawn)
+        else:
+            lane, moment = step(lane, jax.tree.map(lambda x: x[0], drawn))
+            made |= moment
+            if every > 1:
+                rest = jax.tree.map(lambda x: x[1:], drawn)
+                lane, _ = jax.lax.scan(lambda lane, x: (step(lane, x)[0], None), lane, rest)
+        return lane, {what: made[what] for what in ("loss", *record)}
+
+    drawn = (k0 + jnp.arange(blocks * every, dtype=jnp.int32), batches)
+    if blocks == 1:
+        # A loop around the one block would cost XLA a copy of every lane.
+        lane, made = block(lane, drawn)
+        made = jax.tree.map(lambda x: x[None], made)
+    else:
+        lane, made = jax.lax.scan(block, lane, jax.tree.map(lambda x: x.reshape(blocks, every, *x.shape[1:]), drawn))
+    final = problem.loss(lane.params)
+    return lane._replace(broke_at=_broke_at(lane, final, k0 + blocks * every)), made, final
 
 
-def keys_of(seeds: Sequence[int] | np.ndarray) -> jax.Array:
-    """One random key a seed."""
-    return jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+def _step(rule: Rule, problem: Problem, lane: Lane, drawn: tuple) -> tuple[Lane, dict[str, Any]]:
+    return advance(rule, problem, lane, *drawn)
+
+
+def _broke_at(lane: Lane, loss: Any, k: Any) -> Any:
+    return jnp.where((lane.broke_at < 0) & ~jnp.isfinite(loss), k, lane.broke_at)
+
+
+def _problem_key(key: Any) -> Any:
+    return jax.random.fold_in(key, 0)
+
+
+def _starts(task: Task, keys: Any) -> Any:
+    """The start of each seed's problem, and the state its batches are drawn from."""
+
+    def one(key: Any) -> Any:
+        problem = task.sample(_problem_key(key))
+        return problem.start, problem.batches.begin(jax.random.fold_in(key, 1))
+
+    return jax.vmap(one)(keys)
+
+
+def _batches(task: Task, keys: Any, states: Any, k0: Any, *, count: int) -> Any:
+    """The batches of `count` steps after `k0` others: leaves of shape (seeds, count, …)."""
+
+    def one(key: Any, state: Any) -> Any:
+        sampler = task.sample(_problem_key(key)).batches
+
+        def draw(state: Any, k: Any) -> Any:
+            batch, state = sampler.draw(state, k)
+            return state, batch
+
+        return jax.lax.scan(draw, state, k0 + jnp.arange(count, dtype=jnp.int32))
+
+    return jax.vmap(one)(keys, states)
+
+
+def _segments(
+    rules: Rule, task: Task, keys: Any, lanes: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
+) -> Any:
+    """A segment for every setting and every seed: leaves of shape (settings, seeds, …)."""
+    one = functools.partial(segment, blocks=blocks, every=every, record=record)
+    begun = 0 if isinstance(lanes, Lane) else None
+    seeds = jax.vmap(one, in_axes=(None, None, 0, 0, 0, None))
+    # Seeds inside settings: what depends on the seed alone is computed once for all settings.
+    return jax.vmap(seeds, in_axes=(0, None, None, begun, None, None))(rules, task, keys, lanes, batches, k0)
+
+
+@dataclasses.dataclass
+class Drive:
+    """One call's worth of runs: how it is cut into programs, and the clocks.
+
+    `rules` is a rule whose leaves have a leading axis of settings.
+    """
+
+    rules: Rule
+    task: Task
+    seeds: np.ndarray
+    steps: int
+    every: int
+    record: tuple[str, ...] = ()
+    start: Params = None
+    compile_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+    def all(self) -> dict[str, Any]:
+        """Every run, leaves of shape (settings, seeds, …): "loss" at each record but the last, the records asked for,
+        and "final", "total" and "broke_at" at the end."""
+        settings = len(jax.tree.leaves(self.rules)[0])
+        high, wide, most = self._sizes(settings)
+        rows = []
+        for i in range(0, settings, high):
+            rules = jax.tree.map(lambda leaf, i=i: padded(leaf[i : i + high], high), self.rules)
+            cells = [self._cell(rules, self._keys(j, wide), most) for j in range(0, len(self.seeds), wide)]
+            rows.append(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(self.seeds)], *cells))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[:settings], *rows)
+
+    def _keys(self, j: int, wide: int) -> Any:
+        return jax.vmap(jax.random.key)(padded(self.seeds[j : j + wide], wide).astype(np.uint32))
+
+    def _cell(self, rules: Rule, keys: Any, most: int) -> dict[str, Any]:
+        """All steps of some settings on some seeds, what is made moved out of the device as it comes."""
+        lanes, states = self._opening(keys)
+        made: list[dict[str, Any]] = []
+        final: Any = None
+        for k, blocks, every, recorded in cuts(self.steps, self.every, most):
+            states, batches = self._call(_batches, self.task, keys, states, np.int32(k), count=blocks * every)
+            lanes, some, final = self._call(
+                _segments, rules, self.task, keys, lanes, batches, np.int32(k),
+                blocks=blocks, every=every, record=self.record,
+            )  # fmt: skip
+            if recorded:
+                made.append(jax.device_get(some))
+        whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=2), *made)
+        final, lane = jax.device_get((final, lanes))
+        if "params" in self.record:
+            whole["params"] = jax.tree.map(
+                lambda before, last: np.concatenate([before, last[:, :, None]], axis=2),
+                whole["params"],
+                ended[1].params,
+            )
+        return {**whole, "final": ended[0], "total": ended[1].total, "broke_at": ended[1].broke_at}
+
+    def _opening(self, keys: Any) -> Any:
+        starts, states = self._call(_starts, self.task, keys)
+        if self.start is not None:
+            starts = jax.tree.map(lambda given, drawn: np.broadcast_to(given, drawn.shape), self.start, starts)
+        return starts, states
+
+    def _sizes(self, settings: int) -> tuple[int, int, int]:
+        """How many settings, seeds and steps one program takes: as many as the budget allows."""
+        wide = len(self.seeds)
+        key = self._keys(0, 1)
+        one = jax.tree.map(lambda leaf: leaf[:1], self.rules)
+        starts, states = jax.eval_shape(_starts, self.task, key)
+        batches = jax.eval_shape(functools.partial(_batches, count=1), self.task, key, states, 0)[1]
+        shapes = functools.partial(_segments, blocks=1, every=1, record=self.record)
+        lane, made, _ = jax.eval_shape(shapes, one, self.task, key, starts, batches, 0)
+        # A lane is read and written, and its gradient and a few temporaries stand beside it.
+        high = max(1, min(settings, BUDGET // (8 * _bytes(lane) * wide)))
+        wide = max(1, min(wide, BUDGET // (8 * _bytes(lane))))
+        while True:
+            a_step = wide * (_bytes(batches) + high * _bytes(made) / self.every)
+            most = max(1, min(self.steps, int(BUDGET / 2 / a_step)))
+            held = self._held(jax.tree.map(lambda leaf: padded(leaf[:1], high), self.rules), wide, most)  # noqa: B023
+            if held <= BUDGET or high == wide == 1:
+                return high, wide, most
+            # What the compiler needs beyond the foreseen, such as a layer's outputs for all rows, grows with lanes.
+            shrink = BUDGET / held / 1.2
+            high, wide = (max(1, int(high * shrink)), wide) if high > 1 else (1, max(1, int(wide * shrink)))
+
+    def _held(self, rules: Rule, wide: int, most: int) -> int:
+        """The bytes that the first program would hold, by the compiler's own count."""
+        keys = self._keys(0, wide)
+        k, blocks, every, _ = next(cuts(self.steps, self.every, most))
+        starts, states = jax.eval_shape(_starts, self.task, keys)
+        count = functools.partial(_batches, count=blocks * every)
+        batches = jax.eval_shape(count, self.task, keys, states, k)[1]
+        program, seconds = compiled(
+            _segments, rules, self.task, keys, starts, batches, np.int32(k),
+            blocks=blocks, every=every, record=self.record,
+        )  # fmt: skip
+        self.compile_seconds += seconds
+        analysis = program.memory_analysis()
+        return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
+
+    def _call(self, function: Callable, *arguments: Any, **statics: Any) -> Any:
+        program, seconds = compiled(function, *arguments, **statics)
+        self.compile_seconds += seconds
+        begun = time.perf_counter()
+        made = jax.block_until_ready(program(*arguments))  # type: ignore[no-untyped-call]
+        self.run_seconds += time.perf_counter() - begun
+        return made
+
+
+def cuts(steps: int, every: int, most: int) -> Iterator[tuple[int, int, int, bool]]:
+    """Cut a run into segments of at most `most` steps: (steps before it, blocks, steps a block, whether it records).
+
+    Records fall on multiples of `every`. A block too long for one segment is continued in others, which do not record.
+    """
+    k = 0
+    while k < steps:
+        whole = min(most, steps - k) // every
+        if k % every == 0 and whole:
+            blocks, length, recorded = whole, every, True
+        else:
+            blocks, length, recorded = 1, min(every - k % every, steps - k, most), k % every == 0
+        yield k, blocks, length, recorded
+        k += blocks * length
 
 
 def cast(tree: Any, dtype: str) -> Any:
@@ -92,14 +275,17 @@ def cast(tree: Any, dtype: str) -> Any:
     return jax.tree.map(one, tree)
 
 
-def check(task: Task, steps: int, seeds: int | Sequence[int], dtype: str) -> np.ndarray:
-    """The seeds as an array, once the arguments that all entrances share are found good.
+def check(rule: Any, task: Any, steps: int | None, seeds: int | Sequence[int], dtype: str) -> tuple[int, np.ndarray]:
+    """The number of steps and the seeds, once the arguments that all entrances share are found good.
 
     Raises:
         BadInput: one of them is not.
     """
+    if not isinstance(rule, Rule):
+        raise BadInput(f"a rule is wanted, such as osc.Adam(lr=1e-3), not {rule!r}")
     if not isinstance(task, Task):
         raise BadInput(f"a task is wanted, such as osc.task('airfoil'), not {task!r}")
+    steps = task.steps if steps is None else steps
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise BadInput(f"steps must be a whole number ≥ 1, not {steps!r}")
     if dtype not in DTYPES:
@@ -111,7 +297,7 @@ def check(task: Task, steps: int, seeds: int | Sequence[int], dtype: str) -> np.
     whole = listed.size > 0 and np.issubdtype(listed.dtype, np.integer)
     if not whole or listed.min() < 0 or listed.max() >= 2**32:
         raise BadInput(f"seeds must be at least one whole number in [0, 2³²), not {seeds!r}")
-    return listed
+    return int(steps), listed
 
 
 _programs: OrderedDict[Any, Any] = OrderedDict()
@@ -120,10 +306,16 @@ _programs: OrderedDict[Any, Any] = OrderedDict()
 def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, float]:
     """`function` compiled for arguments of these shapes, and the seconds that took: 0.0 where it was known already.
 
-    Compiling apart from running is what lets both be told, and the compiler's own count of memory be read first.
+    Compiling apart from running lets both be timed, and the compiler's count of memory be read before a byte is taken.
     """
     leaves, shape = jax.tree.flatten(arguments)
-    key = (function, shape, tuple((np.shape(x), jnp.result_type(x)) for x in leaves), tuple(statics.items()))
+    key = (
+        function,
+        shape,
+        tuple((x.shape, x.dtype) for x in leaves),
+        tuple(statics.items()),
+        jax.config.jax_enable_x64,
+    )
     if key in _programs:
         _programs.move_to_end(key)
         return _programs[key], 0.0
@@ -135,13 +327,14 @@ def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, 
     return program, time.perf_counter() - begun
 
 
-def memory(program: Any) -> int:
-    """The bytes that a compiled program holds while it runs, arguments apart."""
-    analysis = program.memory_analysis()
-    return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
+def _appended(records: np.ndarray, last: np.ndarray) -> np.ndarray:
+    return np.concatenate([records, last[:, :, None]], axis=2)
 
 
-def padded(array: Any, width: int) -> Any:
-    """An array of lanes made up to `width` by repeating the last: one program then serves the last, short chunk too."""
-    missing = width - len(array)
-    return array if missing == 0 else array[jnp.minimum(jnp.arange(width), len(array) - 1)]
+def padded(array: np.ndarray, width: int) -> np.ndarray:
+    """An array made up to `width` rows by repeating the last: one program then serves the last, short chunk too."""
+    return array[np.minimum(np.arange(width), len(array) - 1)]
+
+
+def _bytes(tree: Any) -> int:
+    return sum(itertools.chain([0], (x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))))

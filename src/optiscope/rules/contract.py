@@ -202,6 +202,38 @@ def make(cls: type[R], **settings: Any) -> R:
     return cls(**settings)
 
 
+def parse(text: str) -> tuple[Rule, dict[str, Any]]:
+    """Read a rule written as "adam" or "adam:lr=0.01,eps_on=raw v": the rule, and the fields that the text sets.
+
+    Raises:
+        BadInput: as `rule`, or the text is not of this form.
+    """
+    name, _, rest = text.partition(":")
+    if name.lower() not in _registry:
+        raise unknown("rule", name, _registry, "'optiscope rules'")
+    cls = _registry[name.lower()]
+    fields: dict[str, Any] = {}
+    for item in filter(None, rest.split(",")):
+        field, equals, given = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise BadInput(f"a rule is written name:field=value,field=value; {text!r} has {item!r}")
+        if field in fields:
+            raise BadInput(f"{text!r} sets {field} twice")
+        fields[field] = _read(given, cls.variants().get(field))
+    return make(cls, **fields), fields
+
+
+def _read(text: str, choices: tuple[Any, ...] | None) -> Any:
+    if choices is not None:
+        return next((c for c in choices if str(c).lower() == text.lower()), text)
+    if text.lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def names() -> list[str]:
     """The names of all rules."""
     return sorted(name for name, cls in _registry.items() if name == cls.name)

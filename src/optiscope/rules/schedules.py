@@ -61,7 +61,7 @@ class InverseTime(Schedule):
     timescale: float
 
     def __call__(self, k: Any, xp: Any) -> Any:
-        return self.initial / (1 + k / self.timescale)
+        return self.initial / (1 + _ratio(k, self.timescale))
 
 
 @schedule
@@ -95,7 +95,7 @@ class Exponential(Schedule):
     scale: float = 1.0
 
     def __call__(self, k: Any, xp: Any) -> Any:
-        return self.initial * self.factor ** (k / self.scale)
+        return self.initial * self.factor ** _ratio(k, self.scale)
 
 
 @schedule
@@ -199,9 +199,14 @@ class Chained(Schedule):
         return now
 
 
+def _ratio(k: Any, n: Any) -> Any:
+    # JAX divides an int32 by an int in float32, even where floats are 64 bits wide.
+    return 1.0 * k / n
+
+
 def _progress(k: Any, steps: Any, xp: Any) -> Any:
     """k / steps, held at 0 before the beginning and at 1 after the end."""
-    return xp.clip(k / steps, 0.0, 1.0)
+    return xp.clip(_ratio(k, steps), 0.0, 1.0)
 
 
 def _switch(k: Any, boundary: Any, before: Any, following: Schedule, xp: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..errors import BadInput, unknown
 from .contract import Rule, State, hyper, rule
 from .schedules import Schedule
@@ -126,8 +128,13 @@ class Scheduled(Wrapper):
                 raise BadInput(f"scheduled: {field} needs a schedule, such as Constant(0.1), not {given!r}")
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
-        now = {field: schedule(t - 1, xp) for field, schedule in self.schedules.items()}
+        now = {field: _plain(schedule(t - 1, xp)) for field, schedule in self.schedules.items()}
         return self.rule.replace(**now).update(grad, state, param, t, xp)
+
+
+def _plain(number: Any) -> Any:
+    # NumPy's own float64 numbers would lift a float32 parameter's whole computation to float64; Python's do not.
+    return number.item() if isinstance(number, np.ndarray | np.generic) else number
 
 
 def _hypers_within(held: Rule) -> list[str]:
