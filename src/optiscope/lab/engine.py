@@ -190,12 +190,8 @@ class Drive:
         whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=2), *made)
         final, lane = jax.device_get((final, lanes))
         if "params" in self.record:
-            whole["params"] = jax.tree.map(
-                lambda before, last: np.concatenate([before, last[:, :, None]], axis=2),
-                whole["params"],
-                ended[1].params,
-            )
-        return {**whole, "final": ended[0], "total": ended[1].total, "broke_at": ended[1].broke_at}
+            whole["params"] = jax.tree.map(_appended, whole["params"], lane.params)
+        return {**whole, "final": final, "total": lane.total, "broke_at": lane.broke_at}
 
     def _opening(self, keys: Any) -> Any:
         starts, states = self._call(_starts, self.task, keys)
@@ -309,13 +305,8 @@ def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, 
     Compiling apart from running lets both be timed, and the compiler's count of memory be read before a byte is taken.
     """
     leaves, shape = jax.tree.flatten(arguments)
-    key = (
-        function,
-        shape,
-        tuple((x.shape, x.dtype) for x in leaves),
-        tuple(statics.items()),
-        jax.config.jax_enable_x64,
-    )
+    shapes = tuple((x.shape, x.dtype) for x in leaves)
+    key = (function, shape, shapes, tuple(statics.items()), jax.enable_x64.value)
     if key in _programs:
         _programs.move_to_end(key)
         return _programs[key], 0.0
