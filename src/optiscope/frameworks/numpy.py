@@ -59,7 +59,7 @@ def iterate(grad: Callable[[Params], Params], x0: Params, rule: Rule) -> Iterato
         rule: any rule.
 
     Raises:
-        BadInput: x0 is not floating, or grad returns another structure or shape.
+        BadInput: x0 is not floating, or grad returns another structure, shape or kind of number.
     """
     x = _map(_floating, x0)
     state = _map(lambda p: rule.init(p, np), x)
@@ -99,7 +99,7 @@ def minimize(
     walk = iterate(grad, x, rule)
     while taken < steps:
         if fun is not None:
-            values.append(fun(x))
+            values.append(float(fun(x)))
         step = next(walk)
         x, taken = step.x_next, step.t
         if callback is not None and callback(step):
@@ -115,25 +115,32 @@ def _update(rule: Rule, g: np.ndarray, state: dict, p: np.ndarray, t: int) -> tu
 
 
 def _floating(x: Any) -> np.ndarray:
-    x = np.asarray(x)
-    if not np.issubdtype(x.dtype, np.inexact):
+    x = np.array(x)  # a copy: no later write to x0 reaches a Step or a Result, nor the other way round
+    if not np.issubdtype(x.dtype, np.floating):
         raise BadInput(f"x0 must hold floating numbers, not {x.dtype}; write x0.astype(float)")
     return x
 
 
 def _like(g: Params, x: Params) -> Params:
-    def check(x: np.ndarray, g: Any) -> np.ndarray:
-        g = np.asarray(g, x.dtype)
-        if g.shape != x.shape:
-            raise BadInput(f"grad returned shape {g.shape} for a parameter of shape {x.shape}")
-        return g
+    """g as arrays of x's dtypes, given that it has x's structure and shapes."""
+    if isinstance(x, dict) and isinstance(g, dict) and g.keys() == x.keys():
+        return {k: _like(g[k], v) for k, v in x.items()}
+    if isinstance(x, list | tuple) and isinstance(g, list | tuple) and len(g) == len(x):
+        return type(x)(_like(*pair) for pair in zip(g, x, strict=True))
+    if isinstance(x, dict | list | tuple) or isinstance(g, dict):
+        raise BadInput(f"grad returned {_outline(g)} where x0 has {_outline(x)}; it must return x0's structure")
+    g = np.asarray(g)
+    if g.shape != x.shape:
+        raise BadInput(f"grad returned shape {g.shape} for a parameter of shape {x.shape}")
+    if not np.can_cast(g.dtype, x.dtype, "same_kind"):
+        raise BadInput(f"grad returned {g.dtype} numbers for a parameter of {x.dtype}")
+    return g.astype(x.dtype, copy=False)
 
-    try:
-        return _map(check, x, g)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput("grad must return arrays in the same structure as x0") from error
+
+def _outline(p: Params) -> str:
+    if isinstance(p, dict):
+        return f"a dict of {', '.join(map(str, p)) or 'nothing'}"
+    return f"a {type(p).__name__} of {len(p)}" if isinstance(p, list | tuple) else f"an array of shape {np.shape(p)}"
 
 
 def _map(f: Callable, first: Params, *rest: Params) -> Params:

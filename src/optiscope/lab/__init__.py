@@ -3,3 +3,4 @@
 from .compare import Comparison, Contender, Entry, compare
 from .run import Runs, run
 from .sweep import Sweep, stack, sweep
+from .walks import walks

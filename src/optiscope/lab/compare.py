@@ -149,7 +149,7 @@ def compare(
     Raises:
         BadInput: no rules, the same one twice, or an argument is invalid.
     """
-    contenders = [_contender(given, choose) for given in rules]
+    contenders = [contender_of(given, choose) for given in rules]
     labels = [c.label for c in contenders]
     if not labels:
         raise BadInput("compare needs at least one rule; 'optiscope rules' lists them")
@@ -165,7 +165,7 @@ def compare(
             contender = choose_lr(contender, task, steps, dtype)
         progress(contender.label, "running")
         pairs.append((contender, run(contender.rule, task, steps=steps, seeds=seeds, dtype=dtype)))
-    progress("", "comparing")
+    progress("", "")
     return _judge(task, steps, pairs, target)
 
 
@@ -188,7 +188,12 @@ def learning_rates(rule: Rule) -> list[float]:
     return [float(f"{lr:.1e}") for lr in space.quantile(np.linspace(0, 1, count))]
 
 
-def _contender(given: str | Rule, choose: bool) -> Contender:
+def contender_of(given: str | Rule, choose: bool) -> Contender:
+    """A rule or its text as a contender, whose learning rate is to be chosen where the text leaves it open.
+
+    Raises:
+        BadInput: the text names no rule or sets an invalid field.
+    """
     if isinstance(given, Rule):
         return Contender(_label(given), given, chosen=False)
     rule, fields = parse(given)

@@ -132,24 +132,39 @@ def _batches(task: Task, keys: Any, states: Any, k0: Any, *, count: int) -> Any:
 
 
 def _segments(
-    rules: Rule, task: Task, keys: Any, lanes: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
+    index: Any,
+    rules: Rule,
+    task: Task,
+    keys: Any,
+    lanes: Any,
+    batches: Any,
+    k0: Any,
+    *,
+    blocks: int,
+    every: int,
+    record: tuple,
 ) -> Any:
-    """A segment for every setting and every seed: leaves of shape (settings, seeds, …)."""
+    """A segment for every setting and every seed: leaves of shape (settings, seeds, …).
+
+    `index` numbers the settings, for the rules that have no numbers of their own.
+    """
     one = functools.partial(segment, blocks=blocks, every=every, record=record)
     begun = 0 if isinstance(lanes, Lane) else None
     seeds = jax.vmap(one, in_axes=(None, None, 0, 0, 0, None))
     # Seeds inside settings: what depends on the seed alone is computed once for all settings.
-    return jax.vmap(seeds, in_axes=(0, None, None, begun, None, None))(rules, task, keys, lanes, batches, k0)
+    settings = jax.vmap(lambda _, rule, lane: seeds(rule, task, keys, lane, batches, k0), in_axes=(0, 0, begun))
+    return settings(index, rules, lanes)
 
 
 @dataclasses.dataclass
 class Drive:
     """One call's worth of runs: how it is cut into programs, and the clocks.
 
-    `rules` is a rule whose leaves have a leading axis of settings.
+    `rules` is a rule whose leaves have a leading axis of `settings`.
     """
 
     rules: Rule
+    settings: int
     task: Task
     seeds: np.ndarray
     steps: int
@@ -162,19 +177,19 @@ class Drive:
     def all(self) -> dict[str, Any]:
         """Every run, leaves of shape (settings, seeds, …): "loss" at each record but the last, the records asked for,
         and "final", "total" and "broke_at" at the end."""
-        settings = len(jax.tree.leaves(self.rules)[0])
-        high, wide, most = self._sizes(settings)
+        high, wide, most = self._sizes()
         rows = []
-        for i in range(0, settings, high):
+        for i in range(0, self.settings, high):
             rules = jax.tree.map(lambda leaf, i=i: padded(leaf[i : i + high], high), self.rules)
-            cells = [self._cell(rules, self._keys(j, wide), most) for j in range(0, len(self.seeds), wide)]
+            cells = [self._cell(high, rules, self._keys(j, wide), most) for j in range(0, len(self.seeds), wide)]
             rows.append(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(self.seeds)], *cells))
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[:settings], *rows)
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[: self.settings], *rows)
 
     def _keys(self, j: int, wide: int) -> Any:
-        return jax.vmap(jax.random.key)(padded(self.seeds[j : j + wide], wide).astype(np.uint32))
+        seeds = padded(self.seeds[j : j + wide], wide)
+        return jax.vmap(lambda seed: jax.random.key(seed))(seeds.astype(np.uint32))
 
-    def _cell(self, rules: Rule, keys: Any, most: int) -> dict[str, Any]:
+    def _cell(self, high: int, rules: Rule, keys: Any, most: int) -> dict[str, Any]:
         """All steps of some settings on some seeds, what is made moved out of the device as it comes."""
         lanes, states = self._opening(keys)
         made: list[dict[str, Any]] = []
@@ -182,7 +197,7 @@ class Drive:
         for k, blocks, every, recorded in cuts(self.steps, self.every, most):
             states, batches = self._call(_batches, self.task, keys, states, np.int32(k), count=blocks * every)
             lanes, some, final = self._call(
-                _segments, rules, self.task, keys, lanes, batches, np.int32(k),
+                _segments, np.arange(high), rules, self.task, keys, lanes, batches, np.int32(k),
                 blocks=blocks, every=every, record=self.record,
             )  # fmt: skip
             if recorded:
@@ -199,7 +214,7 @@ class Drive:
             starts = jax.tree.map(lambda given, drawn: np.broadcast_to(given, drawn.shape), self.start, starts)
         return starts, states
 
-    def _sizes(self, settings: int) -> tuple[int, int, int]:
+    def _sizes(self) -> tuple[int, int, int]:
         """How many settings, seeds and steps one program takes: as many as the budget allows."""
         wide = len(self.seeds)
         key = self._keys(0, 1)
@@ -207,29 +222,30 @@ class Drive:
         starts, states = jax.eval_shape(_starts, self.task, key)
         batches = jax.eval_shape(functools.partial(_batches, count=1), self.task, key, states, 0)[1]
         shapes = functools.partial(_segments, blocks=1, every=1, record=self.record)
-        lane, made, _ = jax.eval_shape(shapes, one, self.task, key, starts, batches, 0)
+        lane, made, _ = jax.eval_shape(shapes, np.arange(1), one, self.task, key, starts, batches, 0)
         # A lane is read and written, and its gradient and a few temporaries stand beside it.
-        high = max(1, min(settings, BUDGET // (8 * _bytes(lane) * wide)))
+        high = max(1, min(self.settings, BUDGET // (8 * _bytes(lane) * wide)))
         wide = max(1, min(wide, BUDGET // (8 * _bytes(lane))))
         while True:
             a_step = wide * (_bytes(batches) + high * _bytes(made) / self.every)
             most = max(1, min(self.steps, int(BUDGET / 2 / a_step)))
-            held = self._held(jax.tree.map(lambda leaf: padded(leaf[:1], high), self.rules), wide, most)  # noqa: B023
+            held = self._held(high, wide, most)
             if held <= BUDGET or high == wide == 1:
                 return high, wide, most
             # What the compiler needs beyond the foreseen, such as a layer's outputs for all rows, grows with lanes.
             shrink = BUDGET / held / 1.2
             high, wide = (max(1, int(high * shrink)), wide) if high > 1 else (1, max(1, int(wide * shrink)))
 
-    def _held(self, rules: Rule, wide: int, most: int) -> int:
+    def _held(self, high: int, wide: int, most: int) -> int:
         """The bytes that the first program would hold, by the compiler's own count."""
+        rules = jax.tree.map(lambda leaf: padded(leaf[:1], high), self.rules)
         keys = self._keys(0, wide)
         k, blocks, every, _ = next(cuts(self.steps, self.every, most))
         starts, states = jax.eval_shape(_starts, self.task, keys)
         count = functools.partial(_batches, count=blocks * every)
         batches = jax.eval_shape(count, self.task, keys, states, k)[1]
         program, seconds = compiled(
-            _segments, rules, self.task, keys, starts, batches, np.int32(k),
+            _segments, np.arange(high), rules, self.task, keys, starts, batches, np.int32(k),
             blocks=blocks, every=every, record=self.record,
         )  # fmt: skip
         self.compile_seconds += seconds

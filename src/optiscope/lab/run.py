@@ -90,7 +90,7 @@ def run(
     with jax.enable_x64(dtype == "float64"):
         alone = jax.tree.map(lambda leaf: leaf[None], engine.cast(rule, dtype))
         begin = None if start is None else _checked(start, task, dtype)
-        drive = engine.Drive(alone, engine.cast(task, dtype), listed, total, every, tuple(record), begin)
+        drive = engine.Drive(alone, 1, engine.cast(task, dtype), listed, total, every, tuple(record), begin)
         made = jax.tree.map(lambda x: x[0], drive.all())
     return Runs(
         rule=rule,

@@ -61,8 +61,9 @@ def sweep(
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(rules)}
     if len(lengths) != 1 or lengths == {()}:
         raise BadInput("a sweep needs a rule whose leaves all have one leading axis; make it with stack([...])")
+    ((settings,),) = lengths
     with jax.enable_x64(dtype == "float64"):
-        drive = engine.Drive(engine.cast(rules, dtype), engine.cast(task, dtype), listed, total, every=total)
+        drive = engine.Drive(engine.cast(rules, dtype), settings, engine.cast(task, dtype), listed, total, every=total)
         made = drive.all()
     broken = made["broke_at"] >= 0
     final, mean = (np.where(broken, np.inf, score) for score in (made["final"], made["total"] / total))

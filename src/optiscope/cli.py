@@ -1,0 +1,430 @@
+"""The command line. Each command is one library call and the printing of what it returns.
+
+What a command needs is imported inside it, so that `optiscope --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import BadInput
+
+if TYPE_CHECKING:
+    from .lab.compare import Comparison
+
+OUT = "optiscope-out"
+
+
+def main() -> None:
+    """Run the command line: bad input ends it with one sentence and exit code 2, Ctrl-C with 130."""
+    try:
+        cli.main(prog_name="optiscope", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BadInput as error:
+        click.echo(f"optiscope: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("optiscope: interrupted; no unfinished file was left behind", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone; point stdout elsewhere so that the interpreter's last flush does not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        click.echo(f"optiscope: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="optiscope")
+def cli() -> None:
+    """Optiscope: every optimizer is one kind of object. Use it, see it, compare it."""
+
+
+def common(command: Callable) -> Callable:
+    """The options that every command takes."""
+    for option in (
+        click.option("--out", default=OUT, show_default=True, help="Folder for results and pictures."),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="First seed."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command("rules")
+@click.argument("name", required=False)
+@common
+def rules_command(name: str | None, as_json: bool, seed: int, out: str) -> None:
+    """List the rules, or describe one: its formula, fields, search spaces and presets."""
+    from . import rules
+
+    made = [rules.rule(n) for n in ([name] if name else rules.names())]
+    if as_json:
+        _print_json([_rule_facts(rule) for rule in made])
+    elif name:
+        _print_rule(made[0])
+    else:
+        _print_table(["rule", "what it is"], [[rule.name, _headline(rule)] for rule in made])
+
+
+def _headline(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+def _rule_facts(rule: Any) -> dict[str, Any]:
+    spaces = {k: {"kind": type(s).__name__, "low": s.low, "high": s.high} for k, s in rule.hypers().items()}
+    return {
+        "name": rule.name,
+        "aliases": list(rule.aliases),
+        "summary": _headline(rule),
+        "hyperparameters": {k: {"default": getattr(rule, k), "space": space} for k, space in spaces.items()},
+        "variants": {k: list(choices) for k, choices in rule.variants().items()},
+        "presets": {k: dict(v) for k, v in rule.presets.items()},
+    }
+
+
+def _print_rule(rule: Any) -> None:
+    import inspect
+
+    facts = _rule_facts(rule)
+    aliases = f" (also {', '.join(rule.aliases)})" if rule.aliases else ""
+    click.echo(f"{rule.name}{aliases}\n\n{inspect.getdoc(rule)}\n")
+    rows = [
+        [k, str(h["default"]), f"{h['space']['kind']}({h['space']['low']:g}, {h['space']['high']:g})"]
+        for k, h in facts["hyperparameters"].items()
+    ]
+    rows += [[k, str(choices[0]), " | ".join(map(str, choices))] for k, choices in facts["variants"].items()]
+    _print_table(["field", "default", "search space or choices"], rows)
+    for framework, settings in facts["presets"].items():
+        click.echo(f"as in {framework}: " + (", ".join(f"{k}={v}" for k, v in settings.items()) or "the defaults"))
+
+
+@cli.command("tasks")
+@click.argument("name", required=False)
+@common
+def tasks_command(name: str | None, as_json: bool, seed: int, out: str) -> None:
+    """List the tasks, or describe one: its settings, optimum and stationary points."""
+    from . import tasks
+
+    facts = [_task_facts(n, whole=bool(name)) for n in ([name] if name else tasks.names())]
+    if as_json:
+        _print_json(facts)
+    elif not name:
+        _print_table(["task", "what it is"], [[f["name"], f["summary"]] for f in facts])
+    else:
+        (fact,) = facts
+        click.echo(f"{fact['name']}: {fact['summary']}\n")
+        click.echo("settings: " + (", ".join(f"{k}={v}" for k, v in fact["settings"].items()) or "none"))
+        click.echo(f"steps unless told otherwise: {fact['steps']}")
+        click.echo(f"least loss: {'not known' if fact['optimum'] is None else format(fact['optimum'], '.6g')}")
+        points = fact["stationary_points"]
+        if points:
+            click.echo(f"\nstationary points ({len(points)}):")
+            rows = [[p["kind"], ", ".join(f"{v:.6g}" for v in p["x"]), f"{p['value']:.6g}"] for p in points]
+            _print_table(["kind", "at", "value"], rows)
+
+
+def _task_facts(name: str, *, whole: bool) -> dict[str, Any]:
+    import dataclasses
+    import inspect
+
+    from . import tasks
+
+    make, task = tasks.factory(name), tasks.task(name)
+    facts: dict[str, Any] = {"name": task.name, "summary": _headline(make)}
+    if whole:
+        parameters = inspect.signature(make).parameters.values()
+        facts["settings"] = {p.name: p.default for p in parameters}
+        facts["steps"], facts["optimum"] = task.steps, task.optimum
+        seen = isinstance(task, tasks.Landscape) and task.n <= 2
+        facts["stationary_points"] = [dataclasses.asdict(p) for p in tasks.stationary_points(task)] if seen else []
+    return facts
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--rules", "chosen", help="Rules: adam,momentum:lr=0.01,nadam. All by default.")
+@click.option("--batch", help="Rows a step sees: a number, or 'all'.")
+@click.option("--steps", type=int, help="Steps; the task's own number by default.")
+@click.option("--seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each rule.")
+@click.option("--target", type=float, help="The loss that counts as reached.")
+@click.option("--defaults", is_flag=True, help="Keep the default learning rates instead of choosing one for each rule.")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@common
+def compare(
+    task: str,
+    chosen: str | None,
+    batch: str | None,
+    steps: int | None,
+    seeds: int,
+    target: float | None,
+    defaults: bool,
+    dtype: str,
+    as_json: bool,
+    seed: int,
+    out: str,
+) -> None:
+    """Compare rules on TASK: who wins, by how much, and whether that is significant.
+
+    Each rule's learning rate is first chosen from a log grid on separate seeds, unless the rule is given with one, as
+    in adam:lr=0.01. All rules then run on the same seeds: same starts, same batches.
+    """
+    from . import atomic, lab, rules, tasks
+
+    settings = {} if batch is None else {"batch": _batch(batch)}
+    made = tasks.task(task, **settings)
+    folder = atomic.folder(out)
+    found = lab.compare(
+        _split(chosen) if chosen else rules.names(),
+        made,
+        steps=steps,
+        seeds=range(seed, seed + seeds),
+        target=target,
+        choose=not defaults,
+        dtype=dtype,
+        progress=_progress(quiet=as_json),
+    )
+    from . import view
+
+    stem = f"compare-{made.name}"
+    picture = view.save(view.loss_curves(found), folder / f"{stem}.png")
+    facts = {
+        "task": made.name,
+        "settings": settings,
+        "steps": found.steps,
+        "seeds": [seed, seed + seeds - 1],
+        "dtype": dtype,
+        "optimum": made.optimum,
+        "target": found.target,
+        "sentence": found.sentence,
+        "rules": found.table,
+        "picture": str(picture),
+    }
+    with atomic.replacing(folder / f"{stem}.json") as temporary:
+        temporary.write_text(_json(facts))
+    if as_json:
+        _print_json(facts)
+    else:
+        _print_comparison(found, seeds)
+        click.echo(f"\n{found.sentence}\n\nloss curves: {picture}\nall numbers: {folder / stem}.json")
+
+
+def _print_comparison(found: Comparison, seeds: int) -> None:
+    rows = []
+    for row in found.table:
+        lr = "–" if row["lr"] is None else f"{row['lr']:.2g}" + ("!" if row["lr_at_edge"] else "")
+        steps = "∞" if math.isinf(row["steps_to_target"]) else f"{row['steps_to_target']:g}"
+        p = "" if row["p"] is None else "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
+        rows.append([
+            row["rule"], lr, f"{_short(row['mean'])} ± {_short(row['standard_error'], 2)}", _short(row["median"]),
+            f"{_short(row['iqm'])} [{_short(row['low'])}, {_short(row['high'])}]", str(row["diverged"]),
+            f"{steps} ({row['reached_target']})", f"{row['run_seconds']:.2f} + {row['compile_seconds']:.1f}",
+            p, row["verdict"],
+        ])  # fmt: skip
+    floor = found.task.optimum
+    least = "" if floor is None else f"; the least there is {floor:.6g}"
+    click.echo(f"{found.task.name}: loss after {found.steps} steps, {seeds} seeds{least}\n")
+    headers = ["rule", "lr", "mean ± s.e.", "median", "IQM [95 %]", "div.", "to target", "run + compile, s", "p"]
+    _print_table([*headers, "against the best"], rows)
+    click.echo(
+        "\nIQM: interquartile mean, with its bootstrap interval. div.: runs that diverged, counted as ∞. "
+        f"To target: median steps until the loss is ≤ {found.target:.6g} (how many of {seeds} seeds got there). "
+        "p: paired Wilcoxon test against the best, Holm-adjusted."
+    )
+    if any(row["lr_at_edge"] for row in found.table):
+        click.echo("lr!: the best rate is at the edge of the grid; a better one may lie outside.")
+
+
+@cli.command()
+@click.argument("landscape")
+@click.option("--rules", "chosen", default="gd,momentum,adam", show_default=True, help="Rules, as in compare.")
+@click.option("--from", "start", help="Where to start: x,y. By default a point drawn from the seed.")
+@click.option("--steps", type=int, help="Steps; 200 by default.")
+@click.option("--noise", type=float, help="Standard deviation of normal noise added to each gradient.")
+@click.option("--defaults", is_flag=True, help="Keep the default learning rates instead of choosing one for each rule.")
+@click.option("--gif", is_flag=True, help="Animate it too.")
+@common
+def trace(
+    landscape: str,
+    chosen: str,
+    start: str | None,
+    steps: int | None,
+    noise: float | None,
+    defaults: bool,
+    gif: bool,
+    as_json: bool,
+    seed: int,
+    out: str,
+) -> None:
+    """Draw the way of each rule over LANDSCAPE, with its minima, maxima and saddles marked.
+
+    Each rule's learning rate is the one of a log grid that ends lowest from this start without leaving the picture,
+    unless the rule is given with one, as in adam:lr=0.01.
+    """
+    from . import atomic, lab, tasks, view
+
+    task = tasks.task(landscape)
+    if not isinstance(task, tasks.Landscape):
+        raise BadInput(f"{landscape} is no landscape to draw; 'optiscope tasks' lists them, such as rosenbrock")
+    if noise is not None:
+        task = tasks.task(landscape, noise=noise)
+    point = None if start is None else _point(start, task.n)
+    folder = atomic.folder(out)
+    walks = lab.walks(
+        _split(chosen),
+        task,
+        start=point,
+        steps=steps,
+        seed=seed,
+        choose=not defaults,
+        progress=_progress(quiet=as_json),
+    )
+    ways = [view.trace(contender.label, runs) for contender, runs in walks]
+    picture = view.save(view.trajectories(task, ways), folder / f"trace-{task.name}.png")
+    moving = view.animation(task, ways, folder / f"trace-{task.name}.gif") if gif else None
+    facts = [
+        {
+            "rule": contender.label,
+            "lr": getattr(contender.rule, "lr", None),
+            "start": runs.params[0, 0].tolist(),
+            "end": runs.params[0, -1].tolist(),
+            "value": float(runs.loss[0, -1]),
+            "diverged": bool(runs.diverged[0]),
+        }
+        for contender, runs in walks
+    ]
+    files = {"picture": str(picture), "animation": str(moving) if moving else None}
+    if as_json:
+        _print_json({"landscape": task.name, "noise": noise, "rules": facts, **files})
+    else:
+        rows = [
+            [f["rule"], "–" if f["lr"] is None else f"{f['lr']:.2g}", _vector(f["end"]), _short(f["value"]),
+             "diverged" if f["diverged"] else ""]
+            for f in facts
+        ]  # fmt: skip
+        click.echo(f"{task.name} from {_vector(facts[0]['start'])}")
+        _print_table(["rule", "lr", "ends at", "value", ""], rows)
+        click.echo("\n" + "\n".join(f"{kind}: {file}" for kind, file in files.items() if file))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--folder", default="benchmarks", show_default=True, help="Where the benchmarks lie.")
+@common
+def bench(name: str | None, folder: str, as_json: bool, seed: int, out: str) -> None:
+    """Run a benchmark of the project's, from a checkout of its repository; without a name, list them."""
+    import runpy
+    from pathlib import Path
+
+    found = {path.stem: path for path in sorted(Path(folder).glob("*.py"))}
+    if not found:
+        raise BadInput(f"no benchmarks in {folder!r}; run this from a checkout of the repository, or give --folder")
+    if name is None:
+        if as_json:
+            _print_json(sorted(found))
+        else:
+            click.echo("\n".join(found))
+        return
+    if name not in found:
+        from .errors import unknown
+
+        raise unknown("benchmark", name, found, "'optiscope bench'")
+    module = runpy.run_path(str(found[name]))
+    result = module["measure"](seed=seed)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(module["report"](result))
+
+
+def _split(text: str) -> list[str]:
+    """Rules separated by commas. A part such as `b1=0.8`, without a rule's name, is a field of the rule before it."""
+    rules: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if rules and "=" in part and ":" not in part:
+            rules[-1] += f",{part}"
+        else:
+            rules.append(part)
+    return rules
+
+
+def _batch(text: str) -> int | None:
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput(f"--batch takes a whole number of rows or 'all', not {text!r}") from None
+
+
+def _point(text: str, n: int) -> list[float]:
+    try:
+        point = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(f"--from takes numbers separated by commas, such as -1.5,1.5, not {text!r}") from None
+    if len(point) != n:
+        raise BadInput(
+            f"--from needs {n} number{'s' if n > 1 else ''} on this landscape, not the {len(point)} of {text!r}"
+        )
+    if not all(map(math.isfinite, point)):
+        raise BadInput(f"--from needs finite numbers, not {text!r}")
+    return point
+
+
+def _progress(*, quiet: bool) -> Callable[[str, str], None]:
+    """Say on stderr what is being done: on one line that rewrites itself, where a person watches."""
+    if quiet or not sys.stderr.isatty():
+        return lambda label, doing: None
+
+    def tell(label: str, doing: str) -> None:
+        click.echo(f"\r\033[K{label} {doing}" if doing else "\r\033[K", err=True, nl=False)
+
+    return tell
+
+
+def _short(number: float, digits: int = 5) -> str:
+    return "∞" if math.isinf(number) else f"{number:.{digits}g}"
+
+
+def _vector(numbers: list[float]) -> str:
+    return "(" + ", ".join(f"{v:.6g}" for v in numbers) + ")"
+
+
+def _json(facts: Any) -> str:
+    """JSON as the standard has it: an infinite or undefined number is null, or a string saying which."""
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, float) and not math.isfinite(x):
+            return "nan" if math.isnan(x) else "inf" if x > 0 else "-inf"
+        if isinstance(x, dict):
+            return {k: plain(v) for k, v in x.items()}
+        return [plain(v) for v in x] if isinstance(x, list | tuple) else x
+
+    return json.dumps(plain(facts), indent=2, ensure_ascii=False, allow_nan=False, default=float)
+
+
+def _print_json(facts: Any) -> None:
+    click.echo(_json(facts))
+
+
+def _print_table(headers: list[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headers, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    # A pipe or a file has no width to fold to: each row stays one line there.
+    wide = None if sys.stdout.isatty() else 400
+    Console(width=wide, highlight=False, markup=False).print(table)

@@ -1,0 +1,42 @@
+"""Loss curves of a comparison."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..lab.compare import Comparison
+from . import style
+
+
+def loss_curves(comparison: Comparison) -> Figure:
+    """The mean loss of each rule against the step, with a band of one standard error, on a log axis.
+
+    Where the task's optimum is known the axis is the loss above it, or the curves would end in one line. A step at
+    which any seed has diverged has no mean, and a rule's curve stops before it.
+    """
+    with matplotlib.rc_context(style.SETTINGS):
+        drawn = style.figure(9, 5)
+        axes = drawn.subplots()
+        floor = comparison.task.optimum
+        looks = style.lines(entry.contender.label for entry in comparison.entries)
+        for entry in comparison.entries:
+            runs = entry.runs
+            mean = runs.loss.mean(axis=0, dtype=float) - (floor or 0.0)
+            count = len(runs.loss)
+            error = runs.loss.std(axis=0, ddof=1, dtype=float) / count**0.5 if count > 1 else np.zeros_like(mean)
+            look = looks[entry.contender.label]
+            axes.plot(runs.at, mean, label=_caption(entry.contender.label, int(runs.diverged.sum())), **look)
+            axes.fill_between(runs.at, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)
+        axes.set_yscale("log", nonpositive="mask")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss" if floor is None else f"loss − {floor:.6g}, the least there is")
+        seeds = len(comparison.entries[0].runs.seeds)
+        axes.set_title(f"{comparison.task.name}: mean of {seeds} seeds ± standard error", loc="left")
+        drawn.legend(*axes.get_legend_handles_labels(), loc="outside right upper", title="best first", alignment="left")
+    return drawn
+
+
+def _caption(label: str, diverged: int) -> str:
+    return f"{label} ({diverged} diverged)" if diverged else label
