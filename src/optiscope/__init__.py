@@ -1,20 +1,34 @@
-"""Optiscope: every optimizer is one kind of object. Use it, see it, compare it, train it, explain it."""
+"""Optiscope: every optimizer is one kind of object. Use it, see it, compare it.
+
+import optiscope as osc
+
+osc.Adam(lr=1e-3)                       # a rule; osc.rule("adam", lr=1e-3) makes the same by name
+osc.task("airfoil")                     # a task
+osc.run(osc.Adam(lr=0.01), osc.task("airfoil"))
+osc.compare(["momentum", "adam"], osc.task("airfoil"))
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import errors, frameworks, lab, rules, tasks, view
+    from .errors import BadInput
+    from .lab import Comparison, Runs, Sweep, compare, run, stack, sweep, walks
     from .rules import *  # noqa: F403
+    from .tasks import Problem, Task, stationary_points, task
+    from .view import animation, figure
 
-_HOMES = ("errors", "rules")
+_ROOMS = ("errors", "rules", "tasks", "lab", "view", "frameworks")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a room when something of its is first asked for, so that `import optiscope` costs nothing."""
-    for home in _HOMES:
-        module = importlib.import_module(f".{home}", __name__)
-        if name == home:
-            return module
-        if hasattr(module, name):
-            return getattr(module, name)
+    """Import a room when something of its is first asked for: NumPy and torch users never wait for JAX."""
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
+    if not name.startswith("_"):
+        for room in _ROOMS:
+            module = importlib.import_module(f".{room}", __name__)
+            if hasattr(module, name):
+                return getattr(module, name)
     raise AttributeError(f"module 'optiscope' has no attribute {name!r}")

@@ -61,13 +61,13 @@ def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, batch: Any) -> tup
 
 
 def segment(
-    rule: Rule, task: Task, key: Any, lane: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
+    rule: Rule, task: Task, seed: Any, lane: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
 ) -> tuple[Lane, dict[str, Any], Any]:
     """`blocks` blocks of `every` steps after `k0` others, with a record at the start of each, and the loss at the end.
 
     `lane` is where the last segment ended or, for the first one, the parameters to start from.
     """
-    problem = task.sample(_problem_key(key))
+    problem = _problem(task, seed)
     lane = lane if isinstance(lane, Lane) else begin(rule, lane)
     step = functools.partial(_step, rule, problem)
 
@@ -102,25 +102,25 @@ def _broke_at(lane: Lane, loss: Any, k: Any) -> Any:
     return jnp.where((lane.broke_at < 0) & ~jnp.isfinite(loss), k, lane.broke_at)
 
 
-def _problem_key(key: Any) -> Any:
-    return jax.random.fold_in(key, 0)
+def _problem(task: Task, seed: Any) -> Problem:
+    return task.sample(jax.random.fold_in(jax.random.key(seed), 0))
 
 
-def _starts(task: Task, keys: Any) -> Any:
+def _starts(task: Task, seeds: Any) -> Any:
     """The start of each seed's problem, and the state its batches are drawn from."""
 
-    def one(key: Any) -> Any:
-        problem = task.sample(_problem_key(key))
-        return problem.start, problem.batches.begin(jax.random.fold_in(key, 1))
+    def one(seed: Any) -> Any:
+        problem = _problem(task, seed)
+        return problem.start, problem.batches.begin(jax.random.fold_in(jax.random.key(seed), 1))
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(one)(seeds)
 
 
-def _batches(task: Task, keys: Any, states: Any, k0: Any, *, count: int) -> Any:
+def _batches(task: Task, seeds: Any, states: Any, k0: Any, *, count: int) -> Any:
     """The batches of `count` steps after `k0` others: leaves of shape (seeds, count, …)."""
 
-    def one(key: Any, state: Any) -> Any:
-        sampler = task.sample(_problem_key(key)).batches
+    def one(seed: Any, state: Any) -> Any:
+        sampler = _problem(task, seed).batches
 
         def draw(state: Any, k: Any) -> Any:
             batch, state = sampler.draw(state, k)
@@ -128,14 +128,14 @@ def _batches(task: Task, keys: Any, states: Any, k0: Any, *, count: int) -> Any:
 
         return jax.lax.scan(draw, state, k0 + jnp.arange(count, dtype=jnp.int32))
 
-    return jax.vmap(one)(keys, states)
+    return jax.vmap(one)(seeds, states)
 
 
 def _segments(
     index: Any,
     rules: Rule,
     task: Task,
-    keys: Any,
+    seeds: Any,
     lanes: Any,
     batches: Any,
     k0: Any,
@@ -150,9 +150,9 @@ def _segments(
     """
     one = functools.partial(segment, blocks=blocks, every=every, record=record)
     begun = 0 if isinstance(lanes, Lane) else None
-    seeds = jax.vmap(one, in_axes=(None, None, 0, 0, 0, None))
+    each = jax.vmap(one, in_axes=(None, None, 0, 0, 0, None))
     # Seeds inside settings: what depends on the seed alone is computed once for all settings.
-    settings = jax.vmap(lambda _, rule, lane: seeds(rule, task, keys, lane, batches, k0), in_axes=(0, 0, begun))
+    settings = jax.vmap(lambda _, rule, lane: each(rule, task, seeds, lane, batches, k0), in_axes=(0, 0, begun))
     return settings(index, rules, lanes)
 
 
@@ -181,51 +181,54 @@ class Drive:
         rows = []
         for i in range(0, self.settings, high):
             rules = jax.tree.map(lambda leaf, i=i: padded(leaf[i : i + high], high), self.rules)
-            cells = [self._cell(high, rules, self._keys(j, wide), most) for j in range(0, len(self.seeds), wide)]
+            cells = [self._cell(high, rules, self._seeds(j, wide), most) for j in range(0, len(self.seeds), wide)]
             rows.append(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(self.seeds)], *cells))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[: self.settings], *rows)
 
-    def _keys(self, j: int, wide: int) -> Any:
-        seeds = padded(self.seeds[j : j + wide], wide)
-        return jax.vmap(lambda seed: jax.random.key(seed))(seeds.astype(np.uint32))
+    def _seeds(self, j: int, wide: int) -> np.ndarray:
+        return padded(self.seeds[j : j + wide], wide).astype(np.uint32)
 
-    def _cell(self, high: int, rules: Rule, keys: Any, most: int) -> dict[str, Any]:
+    def _cell(self, high: int, rules: Rule, seeds: np.ndarray, most: int) -> dict[str, Any]:
         """All steps of some settings on some seeds, what is made moved out of the device as it comes."""
-        lanes, states = self._opening(keys)
+        lanes, states = self._opening(seeds)
         made: list[dict[str, Any]] = []
         final: Any = None
         for k, blocks, every, recorded in cuts(self.steps, self.every, most):
-            states, batches = self._call(_batches, self.task, keys, states, np.int32(k), count=blocks * every)
+            states, batches = self._call(_batches, self.task, seeds, states, np.int32(k), count=blocks * every)
             lanes, some, final = self._call(
-                _segments, np.arange(high), rules, self.task, keys, lanes, batches, np.int32(k),
+                _segments, np.arange(high), rules, self.task, seeds, lanes, batches, np.int32(k),
                 blocks=blocks, every=every, record=self.record,
             )  # fmt: skip
             if recorded:
                 made.append(jax.device_get(some))
         whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=2), *made)
-        final, lane = jax.device_get((final, lanes))
         if "params" in self.record:
-            whole["params"] = jax.tree.map(_appended, whole["params"], lane.params)
-        return {**whole, "final": final, "total": lane.total, "broke_at": lane.broke_at}
+            whole["params"] = jax.tree.map(_appended, whole["params"], jax.device_get(lanes.params))
+        return {**whole, **jax.device_get({"final": final, "total": lanes.total, "broke_at": lanes.broke_at})}
 
-    def _opening(self, keys: Any) -> Any:
-        starts, states = self._call(_starts, self.task, keys)
+    def _opening(self, seeds: np.ndarray) -> Any:
+        starts, states = self._call(_starts, self.task, seeds)
         if self.start is not None:
             starts = jax.tree.map(lambda given, drawn: np.broadcast_to(given, drawn.shape), self.start, starts)
         return starts, states
 
     def _sizes(self) -> tuple[int, int, int]:
         """How many settings, seeds and steps one program takes: as many as the budget allows."""
-        wide = len(self.seeds)
-        key = self._keys(0, 1)
+        key = (signature((self.rules, self.task, self.seeds)), self.steps, self.every, self.record, BUDGET)
+        if key not in _sizes:
+            _sizes[key] = self._measured()
+        return _sizes[key]
+
+    def _measured(self) -> tuple[int, int, int]:
+        seed = self._seeds(0, 1)
         one = jax.tree.map(lambda leaf: leaf[:1], self.rules)
-        starts, states = jax.eval_shape(_starts, self.task, key)
-        batches = jax.eval_shape(functools.partial(_batches, count=1), self.task, key, states, 0)[1]
+        starts, states = jax.eval_shape(_starts, self.task, seed)
+        batches = jax.eval_shape(functools.partial(_batches, count=1), self.task, seed, states, 0)[1]
         shapes = functools.partial(_segments, blocks=1, every=1, record=self.record)
-        lane, made, _ = jax.eval_shape(shapes, np.arange(1), one, self.task, key, starts, batches, 0)
+        lane, made, _ = jax.eval_shape(shapes, np.arange(1), one, self.task, seed, starts, batches, 0)
         # A lane is read and written, and its gradient and a few temporaries stand beside it.
+        wide = max(1, min(len(self.seeds), BUDGET // (8 * _bytes(lane))))
         high = max(1, min(self.settings, BUDGET // (8 * _bytes(lane) * wide)))
-        wide = max(1, min(wide, BUDGET // (8 * _bytes(lane))))
         while True:
             a_step = wide * (_bytes(batches) + high * _bytes(made) / self.every)
             most = max(1, min(self.steps, int(BUDGET / 2 / a_step)))
@@ -239,13 +242,13 @@ class Drive:
     def _held(self, high: int, wide: int, most: int) -> int:
         """The bytes that the first program would hold, by the compiler's own count."""
         rules = jax.tree.map(lambda leaf: padded(leaf[:1], high), self.rules)
-        keys = self._keys(0, wide)
+        seeds = self._seeds(0, wide)
         k, blocks, every, _ = next(cuts(self.steps, self.every, most))
-        starts, states = jax.eval_shape(_starts, self.task, keys)
+        starts, states = jax.eval_shape(_starts, self.task, seeds)
         count = functools.partial(_batches, count=blocks * every)
-        batches = jax.eval_shape(count, self.task, keys, states, k)[1]
+        batches = jax.eval_shape(count, self.task, seeds, states, k)[1]
         program, seconds = compiled(
-            _segments, np.arange(high), rules, self.task, keys, starts, batches, np.int32(k),
+            _segments, np.arange(high), rules, self.task, seeds, starts, batches, np.int32(k),
             blocks=blocks, every=every, record=self.record,
         )  # fmt: skip
         self.compile_seconds += seconds
@@ -312,7 +315,16 @@ def check(rule: Any, task: Any, steps: int | None, seeds: int | Sequence[int], d
     return int(steps), listed
 
 
+_sizes: dict[Any, tuple[int, int, int]] = {}
 _programs: OrderedDict[Any, Any] = OrderedDict()
+PROGRAMS = 64
+"""How many compiled programs are kept, the latest used."""
+
+
+def signature(tree: Any) -> Any:
+    """What a program is compiled for: the structure of its arguments, their shapes and types, and the precision."""
+    leaves, shape = jax.tree.flatten(tree)
+    return shape, tuple((leaf.shape, leaf.dtype) for leaf in leaves), jax.enable_x64.value
 
 
 def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, float]:
@@ -320,18 +332,15 @@ def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, 
 
     Compiling apart from running lets both be timed, and the compiler's count of memory be read before a byte is taken.
     """
-    leaves, shape = jax.tree.flatten(arguments)
-    shapes = tuple((x.shape, x.dtype) for x in leaves)
-    key = (function, shape, shapes, tuple(statics.items()), jax.enable_x64.value)
+    key = (function, signature(arguments), tuple(statics.items()))
     if key in _programs:
         _programs.move_to_end(key)
         return _programs[key], 0.0
     begun = time.perf_counter()
-    program = jax.jit(function, static_argnames=tuple(statics)).lower(*arguments, **statics).compile()
-    _programs[key] = program
-    if len(_programs) > 64:
+    _programs[key] = jax.jit(function, static_argnames=tuple(statics)).lower(*arguments, **statics).compile()
+    if len(_programs) > PROGRAMS:
         _programs.popitem(last=False)
-    return program, time.perf_counter() - begun
+    return _programs[key], time.perf_counter() - begun
 
 
 def _appended(records: np.ndarray, last: np.ndarray) -> np.ndarray:

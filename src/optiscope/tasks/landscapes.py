@@ -165,7 +165,9 @@ def beale(x: Any) -> Any:
 @landscape_n(-2.0, 2.0, 1.0, least=2)
 def rosenbrock(x: Any) -> Any:
     """Σ 100 (xᵢ₊₁ − xᵢ²)² + (1 − xᵢ)²: a curved valley (Rosenbrock, 1960)"""
-    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+    a, b = x[:-1], x[1:]
+    r = b - a**2
+    return jnp.sum(100 * r**2 + (1 - a) ** 2)
 
 
 @landscape_n(-5.12, 5.12, 0.0)

@@ -1,5 +1,25 @@
 """View: pictures of what the lab found."""
 
+import functools
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..errors import BadInput
+from ..lab.compare import Comparison
 from .curves import loss_curves
 from .style import save
 from .trajectories import Trace, animation, trace, trajectories
+
+
+@functools.singledispatch
+def figure(found: Any) -> Figure:
+    """The picture of a result: of a `Comparison`, its loss curves.
+
+    Raises:
+        BadInput: there is no picture of such a thing.
+    """
+    raise BadInput(f"there is no picture of a {type(found).__name__}; try the result of osc.compare")
+
+
+figure.register(Comparison, loss_curves)
