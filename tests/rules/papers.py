@@ -160,7 +160,7 @@ def adamax(g, x, lr, b1, b2, eps, eps_in):
         yield x
 
 
-def nadam(g, x, lr, b1, b2, eps, psi, weight_decay=0.0):
+def nadam(g, x, lr, b1, b2, eps, eps_root, psi, weight_decay=0.0):
     """Dozat (2016, Algorithm 2), m gathered at rate β₁, as torch and Keras do, where the paper's rate is μ_t."""
 
     def mu(t):
@@ -174,11 +174,11 @@ def nadam(g, x, lr, b1, b2, eps, psi, weight_decay=0.0):
         product = np.prod([mu(i) for i in range(1, t + 1)])
         m_hat = mu(t + 1) * m / (1 - product * mu(t + 1)) + (1 - mu(t)) * gradient / (1 - product)
         n_hat = n / (1 - b2**t)
-        x = x - lr(t) * (m_hat / (np.sqrt(n_hat) + eps) + weight_decay * x)
+        x = x - lr(t) * (m_hat / (np.sqrt(n_hat + (eps_root or 0)) + eps) + weight_decay * x)
         yield x
 
 
-def radam(g, x, lr, b1, b2, eps, bound, eps_on, at_bound):
+def radam(g, x, lr, b1, b2, eps, eps_root, bound, eps_on, at_bound):
     """Liu et al. (2020, Algorithm 2), whose bound is 4."""
     m, v = np.zeros_like(x), np.zeros_like(x)
     longest = 2 / (1 - b2) - 1
@@ -190,8 +190,11 @@ def radam(g, x, lr, b1, b2, eps, bound, eps_on, at_bound):
         length = longest - 2 * t * b2**t / (1 - b2**t)
         if length > bound or (length == bound and at_bound == "adaptive"):
             rect = np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
-            bias = np.sqrt(1 - b2**t)
-            adapt = bias / (np.sqrt(v) + eps) if eps_on == "raw v" else 1 / (np.sqrt(v) / bias + eps)
+            bias = 1 - b2**t
+            if eps_on == "corrected v":
+                adapt = 1 / (np.sqrt(v / bias + (eps_root or 0)) + eps)
+            else:
+                adapt = np.sqrt(bias) / (np.sqrt(v + (eps_root or 0) * bias) + eps)
             x = x - lr(t) * rect * m_hat * adapt
         else:
             x = x - lr(t) * m_hat

@@ -79,9 +79,9 @@ def rosenbrock_gradient(x, t=None):
     return np.array([-2 * (1 - x[0]) - 400 * x[0] * rise, 200 * rise])
 
 
-def run(rule, g, start=START, steps=STEPS):
+def run(rule, g, steps=STEPS):
     clock = count(1)
-    return path((step.x_next for step in iterate(lambda x: g(x, next(clock)), start, rule)), steps)
+    return path((step.x_next for step in iterate(lambda x: g(x, next(clock)), START, rule)), steps)
 
 
 def defaults(cls):
@@ -135,7 +135,7 @@ def test_nesterov_is_the_algorithm_of_1983(form):
 def test_radam_at_its_bound():
     ends = {}
     for side in osc.RAdam.variants()["at_bound"]:
-        settings = {"b1": 0.9, "b2": 0.75, "eps": 1e-8, "eps_on": "raw v", "at_bound": side}
+        settings = {"b1": 0.9, "b2": 0.75, "eps": 1e-8, "eps_root": None, "eps_on": "raw v", "at_bound": side}
         settings["bound"] = 7 - 2 * 6 * 0.75**6 / (1 - 0.75**6)  # ρ of step 6, where ρ∞ is 7
         paper = papers.radam(noise, START, lambda t: 0.01, **settings)
         assert error(osc.RAdam(lr=0.01, **settings), noise, paper) < 1e-10

@@ -152,7 +152,9 @@ def _segments(
     begun = 0 if isinstance(lanes, Lane) else None
     each = jax.vmap(one, in_axes=(None, None, 0, 0, 0, None))
     # Seeds inside settings: what depends on the seed alone is computed once for all settings.
-    settings = jax.vmap(lambda _, rule, lane: each(rule, task, seeds, lane, batches, k0), in_axes=(0, 0, begun))
+    settings: Callable[..., Any] = jax.vmap(
+        lambda _, rule, lane: each(rule, task, seeds, lane, batches, k0), in_axes=(0, 0, begun)
+    )
     return settings(index, rules, lanes)
 
 

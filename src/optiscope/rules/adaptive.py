@@ -141,10 +141,14 @@ def _adam_moments(rule: Any, grad: Any, state: State) -> tuple[Any, Any]:
     return m, v
 
 
-def _adam_root(rule: Any, v_hat: Any, c2: Any, xp: Any) -> Any:
+def adam_root(rule: Any, v_hat: Any, c2: Any, xp: Any) -> Any:
     """√v̂ + ε, or with ε on the raw moment √v̂ + ε / √c₂, c₂ = 1 − β₂ᵗ, which is Kingma & Ba's ε̂ of section 2."""
-    eps = rule.eps if rule.eps_on == CORRECTED else rule.eps / c2**0.5
-    return xp.sqrt(v_hat if rule.eps_root is None else v_hat + rule.eps_root) + eps
+    return corrected_root(rule, v_hat, xp) + (rule.eps if rule.eps_on == CORRECTED else rule.eps / c2**0.5)
+
+
+def corrected_root(rule: Any, v_hat: Any, xp: Any) -> Any:
+    """√v̂, or √(v̂ + eps_root)."""
+    return xp.sqrt(v_hat if rule.eps_root is None else v_hat + rule.eps_root)
 
 
 _ADAM_SLOTS = {"m": ("exp_avg", "mu", "momentum"), "v": ("exp_avg_sq", "nu", "velocity")}
@@ -180,7 +184,7 @@ class Adam(Rule):
         m, v = _adam_moments(self, grad, state)
         c1, c2 = 1 - self.b1**t, 1 - self.b2**t
         m_hat, v_hat = m / c1, v / c2
-        return -self.lr * m_hat / _adam_root(self, v_hat, c2, xp), {"m": m, "v": v}
+        return -self.lr * m_hat / adam_root(self, v_hat, c2, xp), {"m": m, "v": v}
 
 
 @rule
@@ -191,7 +195,7 @@ class AMSGrad(Rule):
         v_max ← max(v_max, v)        step = − lr · m̂ / (√v̂_max + ε)
 
     The paper has no hats (`moments="raw"`); practice corrects the bias as Adam does, after the maximum is taken
-    (`max_of="raw v"`) or before.
+    (`max_of="raw v"`) or before. `eps_on` and `eps_root` are Adam's; without hats there is but one v to speak of.
     """
 
     presets = {"torch": {}, "optax": {"max_of": CORRECTED}, "keras": _KERAS}
@@ -214,7 +218,7 @@ class AMSGrad(Rule):
         c1, c2 = (1 - self.b1**t, 1 - self.b2**t) if self.moments == "corrected" else (1, 1)
         v_max = xp.maximum(state["v_max"], v / c2 if self.max_of == CORRECTED else v)
         v_hat = v_max if self.max_of == CORRECTED else v_max / c2
-        return -self.lr * (m / c1) / _adam_root(self, v_hat, c2, xp), {"m": m, "v": v, "v_max": v_max}
+        return -self.lr * (m / c1) / adam_root(self, v_hat, c2, xp), {"m": m, "v": v, "v_max": v_max}
 
 
 @rule
@@ -242,7 +246,7 @@ class AdamW(Rule):
         m, v = _adam_moments(self, grad, state)
         c1, c2 = 1 - self.b1**t, 1 - self.b2**t
         m_hat, v_hat = m / c1, v / c2
-        return -self.lr * (m_hat / _adam_root(self, v_hat, c2, xp) + self.weight_decay * param), {"m": m, "v": v}
+        return -self.lr * (m_hat / adam_root(self, v_hat, c2, xp) + self.weight_decay * param), {"m": m, "v": v}
 
 
 @rule
@@ -298,7 +302,8 @@ class Nadam(Rule):
         m̂ = μₜ₊₁ m / (1 − μ₁⋯μₜ₊₁) + (1 − μₜ) g / (1 − μ₁⋯μₜ)
         step = − lr · m̂ / (√v̂ + ε)
 
-    With `psi=None` the momentum is constant, μₜ = β₁.
+    With `psi=None` the momentum is constant, μₜ = β₁. m itself is gathered with β₁, as torch and Keras do. `eps_root`
+    is a constant inside the root.
     """
 
     presets = {"torch": {}, "optax": {"lr": 1e-3, "psi": None}, "keras": {"lr": 1e-3, "psi": 1.0, "eps": 1e-7}}
@@ -309,6 +314,7 @@ class Nadam(Rule):
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
     eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
     psi: float | None = hyper(0.004, LogUniform(1e-4, 1.0), optional=True)
+    eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))
 
     def init(self, param: Any, xp: Any) -> State:
         return _nadam_init(self, param, xp)
@@ -317,7 +323,7 @@ class Nadam(Rule):
         m, v = _adam_moments(self, grad, state)
         m_hat, product = _nadam_mean(self, m, grad, state, t)
         v_hat = v / (1 - self.b2**t)
-        return -self.lr * m_hat / (xp.sqrt(v_hat) + self.eps), {"m": m, "v": v, **product}
+        return -self.lr * m_hat / (corrected_root(self, v_hat, xp) + self.eps), {"m": m, "v": v, **product}
 
 
 @rule
@@ -340,6 +346,7 @@ class NAdamW(Rule):
     eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
     weight_decay: float = hyper(0.01, LogUniform(1e-5, 1.0))
     psi: float | None = hyper(None, LogUniform(1e-4, 1.0))
+    eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))
 
     def init(self, param: Any, xp: Any) -> State:
         return _nadam_init(self, param, xp)
@@ -348,5 +355,5 @@ class NAdamW(Rule):
         m, v = _adam_moments(self, grad, state)
         m_hat, product = _nadam_mean(self, m, grad, state, t)
         v_hat = v / (1 - self.b2**t)
-        step = -self.lr * (m_hat / (xp.sqrt(v_hat) + self.eps) + self.weight_decay * param)
+        step = -self.lr * (m_hat / (corrected_root(self, v_hat, xp) + self.eps) + self.weight_decay * param)
         return step, {"m": m, "v": v, **product}

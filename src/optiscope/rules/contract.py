@@ -131,7 +131,8 @@ class Rule(ABC):
         for field in _fields(self):
             given = getattr(self, field.name)
             if "space" in field.metadata and not (given is None and field.metadata["optional"]):
-                _check_number(self.name, field.name, given, field.metadata["space"])
+                number = _number(self.name, field.name, given, field.metadata["space"])
+                object.__setattr__(self, field.name, number)
             if "choices" in field.metadata and given not in field.metadata["choices"]:
                 choices = ", ".join(map(repr, field.metadata["choices"]))
                 raise BadInput(f"{self.name}: {field.name} must be one of {choices}, not {given!r}")
@@ -141,15 +142,19 @@ def _fields(rule: Any) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(rule)
 
 
-def _check_number(owner: str, name: str, given: Any, space: Space) -> None:
-    """Refuse a plain number outside the space's domain; arrays and tracers pass, their values being nobody's yet."""
+def _number(owner: str, name: str, given: Any, space: Space) -> Any:
+    """A plain number as a float, refused outside the space's domain; an array or tracer as it is, its value unread.
+
+    A float whatever it came as: JAX differentiates no int, and NumPy's own numbers would outrank a float32 parameter.
+    """
     if hasattr(given, "shape") and not isinstance(given, numbers.Number):
-        return
+        return given
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise BadInput(f"{owner}: {name} must be a number, not {given!r}")
     wanted = space.refusal(float(given))
     if wanted is not None:
         raise BadInput(f"{owner}: {name} must be {wanted}, not {given!r}")
+    return float(given)
 
 
 _registry: dict[str, type[Rule]] = {}

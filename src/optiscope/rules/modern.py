@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .adaptive import CORRECTED, RAW
+from .adaptive import CORRECTED, RAW, adam_root
 from .contract import Rule, State, hyper, rule, variant
 from .descent import sign
-from .spaces import LogUniform, OneMinusLogUniform
+from .spaces import LogUniform, OneMinusLogUniform, Uniform
 
 
 @rule
@@ -18,7 +18,8 @@ class RAdam(Rule):
         r = √((ρ − 4)(ρ − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ))
         step = − lr · r · m̂ / (√v̂ + ε)  where ρ > 5,  − lr · m̂  before
 
-    The paper's bound is 4, practice's 5; `at_bound` says which side ρ = 5 belongs to, `eps_on` where ε is added.
+    The paper's `bound` on ρ is 4, practice's 5; `at_bound` says which side it belongs to. `eps_on` and `eps_root` are
+    Adam's.
     """
 
     presets = {"torch": {"eps_on": RAW}, "optax": {"at_bound": "adaptive"}}
@@ -28,7 +29,8 @@ class RAdam(Rule):
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
     eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
-    bound: float = hyper(5.0, LogUniform(4.0, 8.0))
+    bound: float = hyper(5.0, Uniform(4.0, 8.0))
+    eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))
     eps_on: str = variant(CORRECTED, RAW)
     at_bound: str = variant("plain", "adaptive")
 
@@ -40,7 +42,7 @@ class RAdam(Rule):
         v = self.b2 * state["v"] + (1 - self.b2) * grad * grad
         gone = 1 - self.b2**t
         m_hat = m / (1 - self.b1**t)
-        root = xp.sqrt(v / gone) + (self.eps if self.eps_on == CORRECTED else self.eps / gone**0.5)
+        root = adam_root(self, v / gone, gone, xp)
 
         rho_inf = 2 / (1 - self.b2) - 1
         rho = rho_inf - 2 * t * self.b2**t / gone

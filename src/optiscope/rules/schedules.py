@@ -30,11 +30,23 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             given = getattr(self, field.name)
-            if not isinstance(given, numbers.Real):
-                continue
-            if math.isnan(given) or (field.name in _POSITIVE and given <= 0):
-                wanted = "> 0" if field.name in _POSITIVE else "a number"
-                raise BadInput(f"{type(self).__name__}: {field.name} must be {wanted}, not {given!r}")
+            for each in given if isinstance(given, tuple) else (given,):
+                if not isinstance(each, Schedule) and each is not None:
+                    _check_number(type(self).__name__, field.name, each)
+
+
+def _check_number(owner: str, name: str, given: Any) -> None:
+    """Refuse what is no number; arrays and tracers pass, their values being nobody's yet."""
+    if hasattr(given, "shape") and not isinstance(given, numbers.Number):
+        return
+    plain = isinstance(given, numbers.Real) and not isinstance(given, bool)
+    if not plain or math.isnan(given) or (name in _POSITIVE and given <= 0):
+        raise BadInput(f"{owner}: {name} must be {'> 0' if name in _POSITIVE else 'a number'}, not {given!r}")
+
+
+def _check_schedule(owner: str, name: str, given: Any) -> None:
+    if not isinstance(given, Schedule):
+        raise BadInput(f"{owner}: {name} must be a schedule, such as Constant(0.1), not {given!r}")
 
 
 @dataclass_transform(frozen_default=True)
@@ -106,6 +118,7 @@ class Piecewise(Schedule):
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.values) != len(self.boundaries) + 1:
             raise BadInput(
                 f"Piecewise needs one value more than boundaries, not {len(self.values)} values for "
@@ -152,6 +165,11 @@ class LinearWarmup(Schedule):
     initial: float = 0.0
     then: Schedule | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.then is not None:
+            _check_schedule("LinearWarmup", "then", self.then)
+
     def __call__(self, k: Any, xp: Any) -> Any:
         rise = self.initial + (self.peak - self.initial) * _progress(k, self.steps, xp)
         return rise if self.then is None else _switch(k, self.steps, rise, self.then, xp)
@@ -170,6 +188,15 @@ class OneCycle(Schedule):
     start_factor: float = 25.0
     end_factor: float = 1e4
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        numbers_given = all(isinstance(x, numbers.Real) for x in (self.rise, self.steps))
+        if numbers_given and not 1 < self.rise * self.steps < self.steps:
+            raise BadInput(
+                f"OneCycle: the rise must take more than 1 of the {self.steps} steps and leave some for the way down, "
+                f"so {self.rise} must lie between 1 / steps and 1"
+            )
+
     def __call__(self, k: Any, xp: Any) -> Any:
         start = self.peak / self.start_factor
         top = self.rise * self.steps - 1
@@ -186,6 +213,9 @@ class Chained(Schedule):
     boundaries: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        for given in self.schedules:
+            _check_schedule("Chained", "schedules", given)
         if len(self.schedules) != len(self.boundaries) + 1:
             raise BadInput(
                 f"Chained needs one schedule more than boundaries, not {len(self.schedules)} schedules for "
