@@ -19,16 +19,23 @@ if TYPE_CHECKING:
     from .tasks import Problem, Task, stationary_points, task
     from .view import animation, figure
 
-_ROOMS = ("errors", "rules", "tasks", "lab", "view", "frameworks")
+_MODULES = ("cli", "errors", "frameworks", "lab", "rules", "tasks", "view")
+_HOMES = {
+    "BadInput": "errors",
+    **dict.fromkeys(("Problem", "Task", "stationary_points", "task"), "tasks"),
+    **dict.fromkeys(("Comparison", "Runs", "Sweep", "compare", "run", "stack", "sweep", "walks"), "lab"),
+    **dict.fromkeys(("animation", "figure"), "view"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a room when something of its is first asked for: NumPy and torch users never wait for JAX."""
-    if name in _ROOMS:
+    """Import a room when something of its is first asked for: NumPy and torch users never wait for JAX.
+
+    What has no home above is a rule's, a wrapper's or a schedule's name.
+    """
+    if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
-    if not name.startswith("_"):
-        for room in _ROOMS:
-            module = importlib.import_module(f".{room}", __name__)
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module 'optiscope' has no attribute {name!r}")
+    home = importlib.import_module(f".{_HOMES.get(name, 'rules')}", __name__)
+    if name.startswith("_") or not hasattr(home, name):
+        raise AttributeError(f"module 'optiscope' has no attribute {name!r}")
+    return getattr(home, name)

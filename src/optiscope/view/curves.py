@@ -23,9 +23,10 @@ def loss_curves(comparison: Comparison) -> Figure:
         looks = style.lines(entry.contender.label for entry in comparison.entries)
         for entry in comparison.entries:
             runs = entry.runs
-            mean = runs.loss.mean(axis=0, dtype=float) - (floor or 0.0)
             count = len(runs.loss)
-            error = runs.loss.std(axis=0, ddof=1, dtype=float) / count**0.5 if count > 1 else np.zeros_like(mean)
+            with np.errstate(invalid="ignore"):  # ∞ − ∞ where a run has diverged: no mean, no band, as said above
+                mean = runs.loss.mean(axis=0, dtype=float) - (floor or 0.0)
+                error = runs.loss.std(axis=0, ddof=1, dtype=float) / count**0.5 if count > 1 else np.zeros_like(mean)
             look = looks[entry.contender.label]
             axes.plot(runs.at, mean, label=_caption(entry.contender.label, int(runs.diverged.sum())), **look)
             axes.fill_between(runs.at, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)

@@ -1,0 +1,85 @@
+"""Pictures: what is drawn is what was found, and a file is written whole or not at all."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import optiscope as osc
+from optiscope import atomic, view
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    return osc.compare(["gd:lr=0.1", "momentum:lr=0.1", "gd:lr=10"], osc.task("parabola"), steps=40, seeds=6)
+
+
+def test_loss_curves_are_the_means_above_the_optimum_with_their_bands(comparison):
+    drawn = osc.figure(comparison)
+    (axes,) = drawn.axes
+    assert axes.get_yscale() == "log"
+    for entry, line in zip(comparison.entries, axes.lines, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), entry.runs.loss.mean(axis=0, dtype=float), rtol=1e-12)
+    assert len(axes.collections) == 3
+    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert labels == ["gd:lr=0.1", "momentum:lr=0.1", "gd:lr=10 (6 diverged)"]
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(looks) == 3
+
+
+def test_trajectories_pass_through_the_recorded_points_and_stationary_points_are_marked():
+    task = osc.task("himmelblau")
+    walks = osc.walks(["gd:lr=0.01"], task, start=[0.0, 0.0], steps=30)
+    drawn = view.trajectories(task, [view.trace(c.label, runs) for c, runs in walks])
+    (axes,) = drawn.axes
+    path = next(line for line in axes.lines if line.get_label().startswith("gd:lr=0.01"))
+    np.testing.assert_array_equal(path.get_xydata(), walks[0][1].params[0])
+    marked = {
+        c.get_label(): len(c.get_offsets())
+        for c in axes.collections
+        if c.get_label() in view.trajectories.__globals__["MARKS"]
+    }
+    assert marked == {"minimum": 4, "maximum": 1, "saddle": 4}
+
+
+def test_a_landscape_of_three_variables_cannot_be_drawn():
+    task = osc.task("rosenbrock", n=3)
+    ((contender, runs),) = osc.walks(["gd:lr=0.001"], task, steps=2)
+    with pytest.raises(osc.BadInput, match="a picture of trajectories needs 1 or 2 variables, and rosenbrock has 3"):
+        view.trajectories(task, [view.trace(contender.label, runs)])
+
+
+def test_there_is_no_picture_of_a_number():
+    with pytest.raises(osc.BadInput, match="no picture of a int"):
+        osc.figure(3)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_figures_are_saved_by_their_ending(tmp_path, comparison, ending):
+    path = view.save(osc.figure(comparison), tmp_path / f"curves.{ending}")
+    start = path.read_bytes()[:8]
+    assert {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending] in start
+    if ending == "png":
+        with Image.open(path) as picture:
+            assert picture.size[0] > 1000
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "result.txt"
+    path.write_text("old")
+
+    def interrupted():
+        with atomic.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failing_figure_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="not supported"):
+        view.save(Figure(), tmp_path / "curves.nosuchformat")
+    assert list(tmp_path.iterdir()) == []
