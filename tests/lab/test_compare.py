@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import optiscope as osc
-from optiscope.lab import compare as _  # noqa: F401
 from optiscope.lab.compare import TUNING_SEEDS, contender_of, learning_rates
 
 QUADRATIC = osc.task("quadratic", spectrum=(1.0, 1.0))
@@ -59,7 +58,7 @@ def test_rules_run_as_given_and_are_labelled_by_what_differs():
     assert not contender_of(osc.Adam(), True).chosen
     assert contender_of("adam:b1=0.8", True).chosen
     wrapped = contender_of(osc.ClipByNorm(osc.Adam(lr=0.5), 2.0), True)
-    assert wrapped.label == "clipbynorm:rule=adam:lr=0.5,limit=2.0"
+    assert wrapped.label == "adam:lr=0.5 + clipbynorm:limit=2.0"
 
 
 def test_a_given_target_counts():

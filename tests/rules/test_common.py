@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import optiscope as osc
 from optiscope.frameworks.numpy import iterate
-from optiscope.rules import LogUniform, Rule, Schedule, Wrapper, contract, hyper, variant
+from optiscope.rules import LogUniform, Rule, Schedule, Uniform, Wrapper, contract, hyper, variant
 
 STEPS = 50
 
@@ -315,12 +315,17 @@ def test_strange_gradients_have_one_answer(rule, strange):
         assert_same(walk_in(namespace, rule, *STRANGE[strange]), expected, reach(namespace, rule))
 
 
-EDGES = [(rule.name, name, 0.0) for rule in map(osc.rule, osc.rules.names()) for name in rule.hypers()]
+EDGES = [
+    (rule.name, name, edge)
+    for rule in map(osc.rule, osc.rules.names())
+    for name, space in rule.hypers().items()
+    for edge in ((space.low, space.high) if isinstance(space, Uniform) else (0.0,))
+]
 
 
 @pytest.mark.parametrize(("rule", "field", "value"), [*EDGES, ("radam", "b2", 0.6), ("radam", "b2", 1 / 3)])
 def test_settings_at_the_edge_have_one_answer(rule, field, value):
-    """Every hyperparameter may be 0. RAdam's ρ∞ is 4 at β₂ = 0.6 and 2 at ⅓, and divides by ρ∞ − 4 and ρ∞ − 2."""
+    """Every rate and every ε may be 0. RAdam's ρ∞ is 4 at β₂ = 0.6 and 2 at ⅓, and divides by ρ∞ − 4 and ρ∞ − 2."""
     made = osc.rule(rule, **{field: value})
     expected = walk_in_numpy(made, noise=NOISE[:4])
     for namespace in NAMESPACES:

@@ -202,13 +202,17 @@ def contender_of(given: str | Rule, choose: bool) -> Contender:
 
 
 def _label(rule: Rule) -> str:
-    """The rule's name with the fields that are not at their defaults."""
-    changed = [
-        f"{f.name}={_label(given) if isinstance(given, Rule) else given}"
-        for f in dataclasses.fields(rule)  # type: ignore[arg-type]  # every rule is a dataclass
-        if (given := getattr(rule, f.name)) is not f.default and given != f.default
-    ]
-    return rule.name + (":" + ",".join(changed) if changed else "")
+    """The rule's name with the fields that are not at their defaults; what wraps it comes after it."""
+    held, changed = "", []
+    for field in dataclasses.fields(rule):  # type: ignore[arg-type]  # every rule is a dataclass
+        given = getattr(rule, field.name)
+        if isinstance(given, Rule):
+            held = f"{_label(given)} + "
+        elif isinstance(given, dict):
+            changed += [f"{name}={type(schedule).__name__}" for name, schedule in given.items()]
+        elif given != field.default:
+            changed.append(f"{field.name}={given}")
+    return held + rule.name + (":" + ",".join(changed) if changed else "")
 
 
 def _judge(task: Task, steps: int, pairs: list[tuple[Contender, Runs]], target: float | None) -> Comparison:

@@ -291,7 +291,8 @@ def _nadam_mean(rule: Any, m: Any, grad: Any, state: State, t: Any) -> tuple[Any
 
 def _nadam_init(rule: Any, param: Any, xp: Any) -> State:
     state = {"m": xp.zeros_like(param), "v": xp.zeros_like(param)}
-    return state if rule.psi is None else {**state, "mu_product": xp.ones((), dtype=param.dtype)}
+    # A one of the parameter's dtype, on its device.
+    return state if rule.psi is None else {**state, "mu_product": 1 + xp.sum(xp.zeros_like(param))}
 
 
 @rule

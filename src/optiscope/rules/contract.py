@@ -81,7 +81,8 @@ class Rule(ABC):
             xp: the namespace the arrays belong to.
 
         Returns:
-            The step, of the parameter's shape, and the next state, of the same structure as `state`.
+            The step, of the parameter's shape, and the next state, of the same structure as `state`. Where a scalar
+            of another dtype has lifted theirs, the front casts them back to what they began with.
         """
 
     @property

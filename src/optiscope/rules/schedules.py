@@ -30,18 +30,18 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             given = getattr(self, field.name)
-            for each in given if isinstance(given, tuple) else (given,):
-                if not isinstance(each, Schedule) and each is not None:
-                    _check_number(type(self).__name__, field.name, each)
+            read = tuple(map(self._read, given)) if isinstance(given, tuple) else self._read(given, field.name)
+            object.__setattr__(self, field.name, read)
 
-
-def _check_number(owner: str, name: str, given: Any) -> None:
-    """Refuse what is no number; arrays and tracers pass, their values being nobody's yet."""
-    if hasattr(given, "shape") and not isinstance(given, numbers.Number):
-        return
-    plain = isinstance(given, numbers.Real) and not isinstance(given, bool)
-    if not plain or math.isnan(given) or (name in _POSITIVE and given <= 0):
-        raise BadInput(f"{owner}: {name} must be {'> 0' if name in _POSITIVE else 'a number'}, not {given!r}")
+    def _read(self, given: Any, field: str = "") -> Any:
+        """A plain number as a float, for JAX differentiates no int; what is no number of ours to read, as it is."""
+        if given is None or isinstance(given, Schedule) or hasattr(given, "shape"):
+            return given
+        plain = isinstance(given, numbers.Real) and not isinstance(given, bool)
+        if not plain or math.isnan(given) or (field in _POSITIVE and given <= 0):
+            wanted = "> 0" if field in _POSITIVE else "a number"
+            raise BadInput(f"{type(self).__name__}: {field or 'each of the values'} must be {wanted}, not {given!r}")
+        return float(given)
 
 
 def _check_schedule(owner: str, name: str, given: Any) -> None:
