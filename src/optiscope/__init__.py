@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .tasks import Problem, Task, stationary_points, task
     from .view import animation, figure
 
-_MODULES = ("cli", "errors", "frameworks", "lab", "rules", "tasks", "view")
+_MODULES = ("atomic", "cli", "console", "errors", "frameworks", "lab", "rules", "tasks", "view")
 _HOMES = {
     "BadInput": "errors",
     **dict.fromkeys(("Problem", "Task", "stationary_points", "task"), "tasks"),

@@ -5,7 +5,6 @@ What a command needs is imported inside it, so that `optiscope --help` answers a
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import console
+from .console import dumps, short, vector
 from .errors import BadInput
 
 if TYPE_CHECKING:
@@ -70,11 +71,11 @@ def rules_command(name: str | None, as_json: bool, seed: int, out: str) -> None:
 
     made = [rules.rule(n) for n in ([name] if name else rules.names())]
     if as_json:
-        _print_json([_rule_facts(rule) for rule in made])
+        console.print_json([_rule_facts(rule) for rule in made])
     elif name:
         _print_rule(made[0])
     else:
-        _print_table(["rule", "what it is"], [[rule.name, _headline(rule)] for rule in made])
+        console.table(["rule", "what it is"], [[rule.name, _headline(rule)] for rule in made])
 
 
 def _headline(thing: Any) -> str:
@@ -104,7 +105,7 @@ def _print_rule(rule: Any) -> None:
         for k, h in facts["hyperparameters"].items()
     ]
     rows += [[k, str(choices[0]), " | ".join(map(str, choices))] for k, choices in facts["variants"].items()]
-    _print_table(["field", "default", "search space or choices"], rows)
+    console.table(["field", "default", "search space or choices"], rows)
     for framework, settings in facts["presets"].items():
         click.echo(f"as in {framework}: " + (", ".join(f"{k}={v}" for k, v in settings.items()) or "the defaults"))
 
@@ -118,9 +119,9 @@ def tasks_command(name: str | None, as_json: bool, seed: int, out: str) -> None:
 
     facts = [_task_facts(n, whole=bool(name)) for n in ([name] if name else tasks.names())]
     if as_json:
-        _print_json(facts)
+        console.print_json(facts)
     elif not name:
-        _print_table(["task", "what it is"], [[f["name"], f["summary"]] for f in facts])
+        console.table(["task", "what it is"], [[f["name"], f["summary"]] for f in facts])
     else:
         (fact,) = facts
         click.echo(f"{fact['name']}: {fact['summary']}\n")
@@ -131,7 +132,7 @@ def tasks_command(name: str | None, as_json: bool, seed: int, out: str) -> None:
         if points:
             click.echo(f"\nstationary points ({len(points)}):")
             rows = [[p["kind"], ", ".join(f"{v:.6g}" for v in p["x"]), f"{p['value']:.6g}"] for p in points]
-            _print_table(["kind", "at", "value"], rows)
+            console.table(["kind", "at", "value"], rows)
 
 
 def _task_facts(name: str, *, whole: bool) -> dict[str, Any]:
@@ -184,16 +185,18 @@ def compare(
     settings = {} if batch is None else {"batch": _batch(batch)}
     made = tasks.task(task, **settings)
     folder = atomic.folder(out)
-    found = lab.compare(
-        _split(chosen) if chosen else rules.names(),
-        made,
-        steps=steps,
-        seeds=range(seed, seed + seeds),
-        target=target,
-        choose=not defaults,
-        dtype=dtype,
-        progress=_progress(quiet=as_json),
-    )
+    contenders = _split(chosen) if chosen else rules.names()
+    with console.progress(len(contenders), quiet=as_json) as tell:
+        found = lab.compare(
+            contenders,
+            made,
+            steps=steps,
+            seeds=range(seed, seed + seeds),
+            target=target,
+            choose=not defaults,
+            dtype=dtype,
+            progress=tell,
+        )
     from . import view
 
     stem = f"compare-{made.name}"
@@ -211,34 +214,33 @@ def compare(
         "picture": str(picture),
     }
     with atomic.replacing(folder / f"{stem}.json") as temporary:
-        temporary.write_text(_json(facts))
+        temporary.write_text(dumps(facts))
     if as_json:
-        _print_json(facts)
+        console.print_json(facts)
     else:
         _print_comparison(found, seeds)
         click.echo(f"\n{found.sentence}\n\nloss curves: {picture}\nall numbers: {folder / stem}.json")
 
 
 def _print_comparison(found: Comparison, seeds: int) -> None:
-    rows = []
+    scores, facts = [], []
     for row in found.table:
         lr = "–" if row["lr"] is None else f"{row['lr']:.2g}" + ("!" if row["lr_at_edge"] else "")
-        steps = "∞" if math.isinf(row["steps_to_target"]) else f"{row['steps_to_target']:g}"
+        mean = f"{short(row['mean'])} ± {short(row['standard_error'], 2)}"
+        middle = f"{short(row['iqm'])} [{short(row['low'])}, {short(row['high'])}]"
+        scores.append([row["rule"], lr, mean, short(row["median"]), middle])
+        reached = f"{short(row['steps_to_target'])} ({row['reached_target']})"
+        times = f"{row['run_seconds']:.2f} + {row['compile_seconds']:.1f}"
         p = "" if row["p"] is None else "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
-        rows.append([
-            row["rule"], lr, f"{_short(row['mean'])} ± {_short(row['standard_error'], 2)}", _short(row["median"]),
-            f"{_short(row['iqm'])} [{_short(row['low'])}, {_short(row['high'])}]", str(row["diverged"]),
-            f"{steps} ({row['reached_target']})", f"{row['run_seconds']:.2f} + {row['compile_seconds']:.1f}",
-            p, row["verdict"],
-        ])  # fmt: skip
+        facts.append([row["rule"], str(row["diverged"]), reached, times, p, row["verdict"]])
     floor = found.task.optimum
     least = "" if floor is None else f"; the least there is {floor:.6g}"
     click.echo(f"{found.task.name}: loss after {found.steps} steps, {seeds} seeds{least}\n")
-    headers = ["rule", "lr", "mean ± s.e.", "median", "IQM [95 %]", "div.", "to target", "run + compile, s", "p"]
-    _print_table([*headers, "against the best"], rows)
+    console.table(["rule", "lr", "mean ± s.e.", "median", "IQM [95 %]"], scores)
+    console.table(["rule", "diverged", "steps to target", "run + compile, s", "p", "against the best"], facts)
     click.echo(
-        "\nIQM: interquartile mean, with its bootstrap interval. div.: runs that diverged, counted as ∞. "
-        f"To target: median steps until the loss is ≤ {found.target:.6g} (how many of {seeds} seeds got there). "
+        "\nIQM: interquartile mean, with its bootstrap interval. A run that diverged counts as ∞. "
+        f"Target: {found.target:.6g}; the median over seeds, and how many of {seeds} got there. "
         "p: paired Wilcoxon test against the best, Holm-adjusted."
     )
     if any(row["lr_at_edge"] for row in found.table):
@@ -280,15 +282,9 @@ def trace(
         task = tasks.task(landscape, noise=noise)
     point = None if start is None else _point(start, task.n)
     folder = atomic.folder(out)
-    walks = lab.walks(
-        _split(chosen),
-        task,
-        start=point,
-        steps=steps,
-        seed=seed,
-        choose=not defaults,
-        progress=_progress(quiet=as_json),
-    )
+    contenders = _split(chosen)
+    with console.progress(len(contenders), quiet=as_json) as tell:
+        walks = lab.walks(contenders, task, start=point, steps=steps, seed=seed, choose=not defaults, progress=tell)
     ways = [view.trace(contender.label, runs) for contender, runs in walks]
     picture = view.save(view.trajectories(task, ways), folder / f"trace-{task.name}.png")
     moving = view.animation(task, ways, folder / f"trace-{task.name}.gif") if gif else None
@@ -305,15 +301,15 @@ def trace(
     ]
     files = {"picture": str(picture), "animation": str(moving) if moving else None}
     if as_json:
-        _print_json({"landscape": task.name, "noise": noise, "rules": facts, **files})
+        console.print_json({"landscape": task.name, "noise": noise, "rules": facts, **files})
     else:
         rows = [
-            [f["rule"], "–" if f["lr"] is None else f"{f['lr']:.2g}", _vector(f["end"]), _short(f["value"]),
+            [f["rule"], "–" if f["lr"] is None else f"{f['lr']:.2g}", vector(f["end"]), short(f["value"]),
              "diverged" if f["diverged"] else ""]
             for f in facts
         ]  # fmt: skip
-        click.echo(f"{task.name} from {_vector(facts[0]['start'])}")
-        _print_table(["rule", "lr", "ends at", "value", ""], rows)
+        click.echo(f"{task.name} from {vector(facts[0]['start'])}")
+        console.table(["rule", "lr", "ends at", "value", ""], rows)
         click.echo("\n" + "\n".join(f"{kind}: {file}" for kind, file in files.items() if file))
 
 
@@ -331,7 +327,7 @@ def bench(name: str | None, folder: str, as_json: bool, seed: int, out: str) -> 
         raise BadInput(f"no benchmarks in {folder!r}; run this from a checkout of the repository, or give --folder")
     if name is None:
         if as_json:
-            _print_json(sorted(found))
+            console.print_json(sorted(found))
         else:
             click.echo("\n".join(found))
         return
@@ -342,7 +338,7 @@ def bench(name: str | None, folder: str, as_json: bool, seed: int, out: str) -> 
     module = runpy.run_path(str(found[name]))
     result = module["measure"](seed=seed)
     if as_json:
-        _print_json(result)
+        console.print_json(result)
     else:
         click.echo(module["report"](result))
 
@@ -379,52 +375,3 @@ def _point(text: str, n: int) -> list[float]:
     if not all(map(math.isfinite, point)):
         raise BadInput(f"--from needs finite numbers, not {text!r}")
     return point
-
-
-def _progress(*, quiet: bool) -> Callable[[str, str], None]:
-    """Say on stderr what is being done: on one line that rewrites itself, where a person watches."""
-    if quiet or not sys.stderr.isatty():
-        return lambda label, doing: None
-
-    def tell(label: str, doing: str) -> None:
-        click.echo(f"\r\033[K{label} {doing}" if doing else "\r\033[K", err=True, nl=False)
-
-    return tell
-
-
-def _short(number: float, digits: int = 5) -> str:
-    return "∞" if math.isinf(number) else f"{number:.{digits}g}"
-
-
-def _vector(numbers: list[float]) -> str:
-    return "(" + ", ".join(f"{v:.6g}" for v in numbers) + ")"
-
-
-def _json(facts: Any) -> str:
-    """JSON as the standard has it: an infinite or undefined number is null, or a string saying which."""
-
-    def plain(x: Any) -> Any:
-        if isinstance(x, float) and not math.isfinite(x):
-            return "nan" if math.isnan(x) else "inf" if x > 0 else "-inf"
-        if isinstance(x, dict):
-            return {k: plain(v) for k, v in x.items()}
-        return [plain(v) for v in x] if isinstance(x, list | tuple) else x
-
-    return json.dumps(plain(facts), indent=2, ensure_ascii=False, allow_nan=False, default=float)
-
-
-def _print_json(facts: Any) -> None:
-    click.echo(_json(facts))
-
-
-def _print_table(headers: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*headers, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    # A pipe or a file has no width to fold to: each row stays one line there.
-    wide = None if sys.stdout.isatty() else 400
-    Console(width=wide, highlight=False, markup=False).print(table)

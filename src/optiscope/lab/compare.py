@@ -165,7 +165,6 @@ def compare(
             contender = choose_lr(contender, task, steps, dtype)
         progress(contender.label, "running")
         pairs.append((contender, run(contender.rule, task, steps=steps, seeds=seeds, dtype=dtype)))
-    progress("", "")
     return _judge(task, steps, pairs, target)
 
 

@@ -108,7 +108,7 @@ def run(
 def _checked(start: Params, task: Task, dtype: str) -> Params:
     wanted = jax.eval_shape(lambda: task.sample(jax.random.key(0)).start)
     try:
-        given = engine.cast(start if jax.tree.structure(wanted).num_nodes > 1 else np.asarray(start), dtype)
+        given = engine.cast(np.asarray(start) if hasattr(wanted, "shape") else start, dtype)
     except (TypeError, ValueError):
         raise BadInput(f"start must hold numbers, not {start!r}") from None
     shapes = [jax.tree.map(lambda x: tuple(x.shape), tree) for tree in (wanted, given)]

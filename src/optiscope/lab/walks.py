@@ -49,7 +49,6 @@ def walks(
         rates = learning_rates(contender.rule) if contender.chosen else [None]
         tried = [_walk(contender, lr, landscape, point, steps, seed) for lr in rates]
         found.append(min(tried, key=lambda pair: _badness(pair[1], landscape)))
-    progress("", "")
     return found
 
 

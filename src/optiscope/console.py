@@ -1,0 +1,80 @@
+"""What a terminal shows: tables, progress, numbers and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+FILE_WIDTH = 400
+"""A pipe or a file has no width to fold to: each row stays one line there."""
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, of which a narrow terminal folds the first column alone."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for i, header in enumerate(headers):
+        drawn.add_column(header, no_wrap=i > 0 and i < len(headers) - 1, overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    width = None if sys.stdout.isatty() else FILE_WIDTH
+    Console(width=width, highlight=False, markup=False).print(drawn)
+
+
+@contextmanager
+def progress(total: int, *, quiet: bool) -> Iterator[Callable[[str, str], None]]:
+    """A bar on stderr over `total` rules, where a person watches; yields what is to be told (rule, what is done)."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda label, doing: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:30}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        work = bar.add_task("", total=total)
+        begun: list[str] = []
+
+        def tell(label: str, doing: str) -> None:
+            if label not in begun:
+                begun.append(label)
+            bar.update(work, description=f"{label}: {doing}", completed=len(begun) - 1)
+
+        yield tell
+
+
+def short(number: float, digits: int = 5) -> str:
+    """A number to so many digits."""
+    return "∞" if math.isinf(number) else f"{number:.{digits}g}"
+
+
+def vector(numbers: Sequence[float]) -> str:
+    """A point."""
+    return "(" + ", ".join(f"{v:.6g}" for v in numbers) + ")"
+
+
+def dumps(facts: Any) -> str:
+    """JSON as the standard has it, where an infinite or undefined number is a string that says which."""
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, float) and not math.isfinite(x):
+            return "nan" if math.isnan(x) else "inf" if x > 0 else "-inf"
+        if isinstance(x, dict):
+            return {k: plain(v) for k, v in x.items()}
+        return [plain(v) for v in x] if isinstance(x, list | tuple) else x
+
+    return json.dumps(plain(facts), indent=2, ensure_ascii=False, allow_nan=False, default=float)
+
+
+def print_json(facts: Any) -> None:
+    """Print facts as JSON."""
+    click.echo(dumps(facts))
