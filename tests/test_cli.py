@@ -73,6 +73,16 @@ def test_batch_and_defaults(optiscope):
     assert not facts["rules"][0]["lr_chosen"]
 
 
+def test_tune_prints_the_best_and_saves_every_trial(optiscope, tmp_path):
+    code, out, _ = optiscope("tune", "momentum", "quadratic", "--trials", 30, "--seeds", 4, "--steps", 20)
+    assert code == 0
+    assert "momentum on quadratic: 30 settings, 4 seeds, 20 steps" in out
+    facts = json.loads((tmp_path / "optiscope-out" / "tune-momentum-quadratic.json").read_text())
+    assert len(facts["trials"]) == 30
+    assert set(facts["best"]) == {"lr", "momentum"}
+    assert json.loads(optiscope("tune", "gd", "parabola", "--trials", 4, "--seeds", 2, "--json")[1])["rule"] == "gd"
+
+
 def test_trace_draws_and_animates(optiscope, tmp_path):
     code, out, _ = optiscope(
         "trace", "himmelblau", "--rules", "gd:lr=0.01,adam:lr=0.5", "--from", "0,0", "--gif", "--json"
@@ -136,6 +146,8 @@ def test_rules_and_tasks_list_and_describe(optiscope):
         ("trace rosenbrock --from 1,inf", "--from needs finite numbers"),
         ("trace airfoil", "airfoil is no landscape to draw"),
         ("trace rosenbrock --noise -1", "noise must be a finite number ≥ 0"),
+        ("tune admm quadratic", "unknown rule 'admm'"),
+        ("tune adam quadratic --score best", "score must be one of final, mean"),
         ("rules adom", "unknown rule 'adom'; did you mean 'adam'?"),
         ("tasks himelblau", "unknown task 'himelblau'; did you mean 'himmelblau'?"),
         ("bench", "no benchmarks in 'benchmarks'"),

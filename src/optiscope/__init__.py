@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors, frameworks, lab, rules, tasks, view
     from .errors import BadInput
-    from .lab import Comparison, Runs, Sweep, compare, run, stack, sweep, walks
+    from .lab import Comparison, Runs, Study, Sweep, compare, run, stack, sweep, tune, walks
     from .rules import *  # noqa: F403
     from .tasks import Problem, Task, stationary_points, task
     from .view import animation, figure
@@ -23,7 +23,8 @@ _MODULES = ("atomic", "cli", "console", "errors", "frameworks", "lab", "rules", 
 _HOMES = {
     "BadInput": "errors",
     **dict.fromkeys(("Problem", "Task", "stationary_points", "task"), "tasks"),
-    **dict.fromkeys(("Comparison", "Runs", "Sweep", "compare", "run", "stack", "sweep", "walks"), "lab"),
+    **dict.fromkeys(("Comparison", "Runs", "Study", "Sweep"), "lab"),
+    **dict.fromkeys(("compare", "run", "stack", "sweep", "tune", "walks"), "lab"),
     **dict.fromkeys(("animation", "figure"), "view"),
 }
 

@@ -148,5 +148,6 @@ def _map(f: Callable, first: Params, *rest: Params) -> Params:
     if isinstance(first, dict):
         return {k: _map(f, v, *(r[k] for r in rest)) for k, v in first.items()}
     if isinstance(first, list | tuple):
-        return type(first)(_map(f, *each) for each in zip(first, *rest, strict=True))
+        made = [_map(f, *each) for each in zip(first, *rest, strict=True)]
+        return type(first)(*made) if hasattr(first, "_fields") else type(first)(made)
     return f(first, *rest)

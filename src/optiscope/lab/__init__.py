@@ -3,4 +3,5 @@
 from .compare import Comparison, Contender, Entry, compare
 from .run import Runs, run
 from .sweep import Sweep, stack, sweep
+from .tune import Study, tune
 from .walks import walks

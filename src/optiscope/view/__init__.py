@@ -7,19 +7,22 @@ from matplotlib.figure import Figure
 
 from ..errors import BadInput
 from ..lab.compare import Comparison
+from ..lab.tune import Study
 from .curves import loss_curves
 from .style import save
 from .trajectories import Trace, animation, trace, trajectories
+from .tuning import tuning_landscape
 
 
 @functools.singledispatch
 def figure(found: Any) -> Figure:
-    """The picture of a result: of a `Comparison`, its loss curves.
+    """The picture of a result: of a `Comparison`, its loss curves; of a `Study`, its tuning landscape.
 
     Raises:
         BadInput: there is no picture of such a thing.
     """
-    raise BadInput(f"there is no picture of a {type(found).__name__}; try the result of osc.compare")
+    raise BadInput(f"there is no picture of a {type(found).__name__}; try the result of osc.compare or osc.tune")
 
 
 figure.register(Comparison, loss_curves)
+figure.register(Study, tuning_landscape)

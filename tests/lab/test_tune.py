@@ -1,0 +1,117 @@
+"""Tuning: it finds known best settings, distrusts lucky ones, and counts what it reports."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import optiscope as osc
+from optiscope.lab.tune import CONFIRMATION_SEEDS, _best_after, _edge, _explained, _extended
+from optiscope.rules import LogUniform, OneMinusLogUniform, Uniform
+
+QUADRATIC = osc.task("quadratic", spectrum=(0.1, 1.0))
+
+
+def test_gradient_descents_best_rate_is_2_over_the_sum_of_the_extremes():
+    # The rate of convergence on eigenvalues 0.1 and 1 is best, 9/11 a step, at lr = 2/1.1 = 1.818.
+    study = osc.tune("gd", QUADRATIC, trials=400, seeds=32, steps=100, space={"lr": LogUniform(0.5, 4.0)})
+    assert study.best.lr == pytest.approx(2 / 1.1, rel=0.03)
+    assert study.at_edge == ()
+    assert study.best_score == study.confirmed.min()
+
+
+def test_momentum_comes_near_heavy_balls_optimum():
+    study = osc.tune("momentum", osc.task("quadratic", spectrum=(0.01, 1.0)), trials=1024, seeds=32, steps=100)
+    best_rate = (1 - 0.1) / (1 + 0.1)  # √β* = (√λmax − √λmin) / (√λmax + √λmin)
+    assert study.best.momentum**0.5 == pytest.approx(best_rate, abs=0.08)
+
+
+def test_a_winner_at_the_edge_extends_the_space_and_is_flagged_when_it_cannot():
+    study = osc.tune("gd", QUADRATIC, trials=64, seeds=8, steps=50, space={"lr": LogUniform(1e-4, 1e-2)})
+    assert study.space["lr"].high == pytest.approx(1e-2 * 100 * 100)  # 1 was an edge too
+    assert study.best.lr > 0.5
+    stuck = osc.tune(
+        "momentum:lr=0.01", QUADRATIC, trials=64, seeds=8, steps=50, space={"dampening": Uniform(0.0, 1.0)}
+    )
+    assert stuck.at_edge == ("dampening",)
+
+
+def test_given_fields_stay_and_absent_ones_are_not_searched():
+    study = osc.tune("adam:b1=0.5", QUADRATIC, trials=16, seeds=4, steps=10)
+    assert list(study.settings) == ["lr", "b2", "eps"]
+    assert study.best.b1 == 0.5
+    assert study.best.eps_root is None
+
+
+def test_the_table_has_a_row_a_trial_and_the_leaders_confirmed():
+    study = osc.tune("momentum", QUADRATIC, trials=50, seeds=4, steps=20)
+    rows = study.trials
+    assert len(rows) == 50
+    assert sum(np.isfinite(row["confirmed"]) for row in rows) <= 20
+    assert sum(not np.isnan(row["confirmed"]) for row in rows) == 20
+    best = min(rows, key=lambda row: np.nan_to_num(row["confirmed"], nan=np.inf))
+    assert best["lr"] == pytest.approx(study.best.lr)
+    again = osc.tune("momentum", QUADRATIC, trials=50, seeds=4, steps=20)
+    assert again.best == study.best
+
+
+def test_the_mean_score_is_the_curves_mean_over_its_first_value():
+    study = osc.tune("gd", QUADRATIC, trials=4, seeds=8, steps=30, score="mean", space={"lr": LogUniform(0.1, 1.0)})
+    seeds = range(CONFIRMATION_SEEDS, CONFIRMATION_SEEDS + 8)
+    runs = osc.run(study.best, QUADRATIC, steps=30, seeds=seeds)
+    expected = (runs.loss[:, :-1].mean(axis=1) / runs.loss[:, 0]).mean()
+    assert study.best_score == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_best_after_k_trials_against_all_subsets():
+    scores = np.array([1.0, 2, 3, 5, 8, 13, np.inf, np.inf])
+    found = _best_after(scores)
+    for k in range(1, 9):
+        minima = np.sort([min(s) for s in itertools.combinations(scores, k)])
+        for column, q in enumerate((0.5, 0.025, 0.975)):
+            # The least value whose distribution function reaches q.
+            expected = minima[int(np.ceil(q * len(minima) - 1e-9)) - 1]
+            assert found[k - 1, column] == expected
+
+
+def test_importance_is_the_share_of_variance_a_field_explains_alone():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(2, 20_000))
+    # Var(x) = 1/12 and Var(0.5 y) = 1/48 of a total of 5/48; ten bins lose 1 % of each.
+    assert _explained(x, x + 0.5 * y) == pytest.approx(0.8 * 0.99, abs=0.01)
+    assert _explained(y, x + 0.5 * y) == pytest.approx(0.2 * 0.99, abs=0.01)
+    assert _explained(x, np.ones(20_000)) == 0
+
+
+def test_beta_spaces_extend_towards_one_alone():
+    space = OneMinusLogUniform(1e-3, 1.0)
+    assert _edge(space, 0.9989) == "high"
+    assert _extended(space, "high") == OneMinusLogUniform(1e-5, 1.0)
+    assert _edge(space, 0.001) == "low"
+    assert _extended(space, "low") is None
+
+
+def test_the_picture_has_a_panel_a_field_and_one_for_the_trials():
+    study = osc.tune("momentum", QUADRATIC, trials=32, seeds=4, steps=20)
+    drawn = osc.figure(study)
+    assert [axes.get_xlabel().split()[0] for axes in drawn.axes if axes.get_visible()] == ["lr", "momentum", "random"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        ({"rule": "admm"}, "unknown rule 'admm'"),
+        ({"rule": 3}, "a rule is wanted"),
+        ({"trials": 0}, "trials must be a whole number ≥ 1, not 0"),
+        ({"seeds": 2.5}, "seeds must be a whole number ≥ 1, not 2.5"),
+        ({"score": "best"}, "score must be one of final, mean, not 'best'"),
+        ({"space": {"lrr": LogUniform(1e-3, 1.0)}}, "unknown hyperparameter of gd 'lrr'; did you mean 'lr'"),
+        ({"space": {"lr": (0, 1)}}, "lr needs a space"),
+        ({"rule": "gd:lr=1"}, "gd has no field left to tune"),
+        ({"space": {"lr": LogUniform(1e5, 1e6)}}, "no setting of gd ran on all seeds of quadratic without diverging"),
+    ],
+)
+def test_bad_input(ask, sentence):
+    given = {"rule": "gd", "trials": 8, "seeds": 4, "steps": 60, **ask}
+    with pytest.raises(osc.BadInput, match=sentence):
+        osc.tune(given.pop("rule"), QUADRATIC, **given)
