@@ -78,6 +78,10 @@ def rules_command(name: str | None, as_json: bool, seed: int, out: str) -> None:
         console.table(["rule", "what it is"], [[rule.name, _headline(rule)] for rule in made])
 
 
+def _space_text(space: Any) -> str:
+    return f"{type(space).__name__}({space.low:g}, {space.high:g})"
+
+
 def _headline(thing: Any) -> str:
     return (thing.__doc__ or "").strip().splitlines()[0]
 
@@ -289,6 +293,7 @@ def tune(
         "best": {field: getattr(study.best, field) for field in study.settings},
         "best_score": study.best_score,
         "at_edge": list(study.at_edge),
+        "searches": study.searches,
         "space": {f: {"kind": type(s).__name__, "low": s.low, "high": s.high} for f, s in study.space.items()},
         "importance": study.importance,
         "run_seconds": study.run_seconds,
@@ -302,13 +307,17 @@ def tune(
         return
     click.echo(f"{study.best.name} on {made.name}: {trials} settings, {seeds} seeds, {study.steps} steps\n")
     rows = [
-        [f, f"{v:.4g}" + ("!" if f in study.at_edge else ""), f"[{space.low:g}, {space.high:g}]", f"{share:.0%}"]
+        [f, f"{v:.4g}" + ("!" if f in study.at_edge else ""), _space_text(space), f"{share:.0%}"]
         for (f, v), space, share in zip(
             facts["best"].items(), study.space.values(), study.importance.values(), strict=True
         )
     ]
-    console.table(["field", "best", "bounds of the space", "explains alone"], rows)
+    console.table(["field", "best", "search space", "explains alone"], rows)
     click.echo(f"\n{score} score on {seeds} fresh seeds: {short(study.best_score)}")
+    if study.searches > 1:
+        click.echo(
+            f"the best lay at an edge, so the space was extended: {study.searches} searches of {trials} settings"
+        )
     if study.at_edge:
         click.echo("!: at the edge of what has a meaning, or of what was searched after two extensions.")
     click.echo(f"\npicture: {picture}\nall trials: {folder / stem}.json")

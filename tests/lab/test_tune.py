@@ -29,6 +29,7 @@ def test_momentum_comes_near_heavy_balls_optimum():
 def test_a_winner_at_the_edge_extends_the_space_and_is_flagged_when_it_cannot():
     study = osc.tune("gd", QUADRATIC, trials=64, seeds=8, steps=50, space={"lr": LogUniform(1e-4, 1e-2)})
     assert study.space["lr"].high == pytest.approx(1e-2 * 100 * 100)  # 1 was an edge too
+    assert study.searches == 3
     assert study.best.lr > 0.5
     stuck = osc.tune(
         "momentum:lr=0.01", QUADRATIC, trials=64, seeds=8, steps=50, space={"dampening": Uniform(0.0, 1.0)}

@@ -51,13 +51,15 @@ class Study:
     space: dict[str, Space]
     """What was searched, extensions included."""
     settings: dict[str, np.ndarray]
-    """The tuned fields of every trial, shape (trials,) each, in the order of drawing."""
+    """The tuned fields of every trial of the last search, shape (trials,) each, in the order of drawing."""
     scores: np.ndarray
     """The mean score of every trial over the search seeds, infinite where a run diverged; shape (trials,)."""
     leaders: np.ndarray
     """The trials that were confirmed, best in the search first, shape (leaders,)."""
     confirmed: np.ndarray
     """Their mean scores on the fresh seeds, shape (leaders,)."""
+    searches: int
+    """How many searches of so many trials were made: one, and one after each extension of the space."""
     at_edge: tuple[str, ...]
     """Fields whose winning value lies at an edge that was not, or could no longer be, extended."""
     compile_seconds: float
@@ -174,6 +176,7 @@ def tune(
         scores=scores,
         leaders=leaders,
         confirmed=confirmed,
+        searches=round_ + 1,
         at_edge=tuple(edges),
         compile_seconds=compile_seconds,
         run_seconds=run_seconds,
