@@ -195,20 +195,17 @@ def test_help_imports_nothing_heavy():
 
 
 def test_ctrl_c_ends_with_130_and_leaves_no_unfinished_file(tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        "from optiscope.cli import main; main()",
-        "compare",
-        "airfoil",
-        "--out",
-        str(tmp_path),
-    ]
+    out = tmp_path / "out"
+    program = "from optiscope.cli import main; main()"
+    command = [sys.executable, "-c", program, "compare", "airfoil", "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        time.sleep(4)
+        until = time.monotonic() + 60
+        while not out.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(2)  # into the work itself
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.iterdir()) == []
