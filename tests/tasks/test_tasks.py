@@ -1,5 +1,6 @@
 """The tasks' distributions and data."""
 
+import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
@@ -82,6 +83,45 @@ def test_xor_labels_and_that_a_network_learns_them():
     assert (np.asarray(problem.targets)[:, 0] == (signs[:, 0] != signs[:, 1])).all()
     runs = osc.run(osc.Momentum(lr=1.0), task, steps=2000, seeds=8, every=2000)
     assert np.median(runs.final) < 0.3 * np.median(runs.loss[:, 0])
+
+
+def test_two_moons_are_two_half_circles_and_a_network_parts_them():
+    task = tasks.task("two-moons")
+    problem = task.sample(jax.random.key(0))
+    x, y = np.asarray(problem.inputs), np.asarray(problem.targets)[:, 0]
+    assert x.shape == (1024, 2)
+    assert y.mean() == 0.5
+    upper, lower = x[y == 0], x[y == 1]
+    # Each lies on its circle of radius 1 but for noise of 0.1 in each coordinate.
+    for moon, centre in ((upper, (0, 0)), (lower, (1, 0.5))):
+        radius = np.linalg.norm(moon - np.array(centre), axis=1)
+        assert radius.mean() == pytest.approx(1, abs=0.02)
+        assert radius.std() == pytest.approx(0.1, rel=0.15)
+    assert upper[:, 1].min() > -0.4
+    assert lower[:, 1].max() < 0.9
+    norm = np.sqrt(sum(np.sum(np.square(p)) for p in jax.tree.leaves(problem.start)))
+    plain = dataclasses.replace(problem, penalty=None).loss(problem.start)
+    assert problem.loss(problem.start) == pytest.approx(float(plain + 5e-3 * norm), rel=1e-12)
+    runs = osc.run(osc.Adam(lr=0.03), task, steps=300, seeds=[0], record=["params"])
+    ended = jax.tree.map(lambda p: p[0, -1], runs.params)
+    run_problem = task.sample(jax.random.fold_in(jax.random.key(0), 0))
+    right = (np.asarray(run_problem.model(ended, run_problem.inputs)) > 0) == (np.asarray(run_problem.targets) > 0.5)
+    assert right.mean() > 0.98
+
+
+def test_digits_are_scikit_learns_and_a_network_learns_them():
+    task = tasks.task("digits")
+    reference = pytest.importorskip("sklearn.datasets", reason="scikit-learn, whose digits these are").load_digits()
+    np.testing.assert_array_equal(task.inputs, reference.data / 16)
+    np.testing.assert_array_equal(task.targets.argmax(axis=1), reference.target)
+    runs = osc.run(osc.Adam(lr=3e-3), task, steps=300, seeds=2, every=300, record=["params"])
+    problem = task.sample(jax.random.key(0))
+    ended = jax.tree.map(lambda p: p[0, -1], runs.params)
+    right = np.asarray(problem.model(ended, task.inputs)).argmax(axis=1) == reference.target
+    assert right.mean() > 0.95
+    before = np.asarray(problem.model(problem.start, task.inputs))
+    logs = before - np.log(np.exp(before).sum(axis=1, keepdims=True))
+    assert problem.loss(problem.start) == pytest.approx(-logs[np.arange(1797), reference.target].mean(), rel=1e-10)
 
 
 def test_a_corrupted_data_file_is_refused(tmp_path, monkeypatch):

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from ..errors import BadInput
 
-SHA256 = {"airfoil_self_noise.dat": "74c75fd71783f1e6b71f8a622b993dc592897a97cd689c5090a07147a1b097b3"}
+SHA256 = {
+    "airfoil_self_noise.dat": "74c75fd71783f1e6b71f8a622b993dc592897a97cd689c5090a07147a1b097b3",
+    "digits.csv.gz": "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+}
 
 
 def read(name: str) -> bytes:

@@ -27,6 +27,11 @@ def logistic(outputs: Any, targets: Any) -> Any:
     return jnp.sum(jnp.logaddexp(0.0, outputs) - targets * outputs, axis=-1)
 
 
+def softmax(outputs: Any, targets: Any) -> Any:
+    """Cross-entropy of the softmax of the outputs against one-hot targets, a row."""
+    return -jnp.sum(targets * jax.nn.log_softmax(outputs), axis=-1)
+
+
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "identity": lambda x: x,
     "relu": jax.nn.relu,
@@ -66,7 +71,7 @@ class MLP:
 
 @value
 class Fit(Problem):
-    """Rows to fit: the loss is the mean of the rows' losses."""
+    """Rows to fit: the loss is the mean of the rows' losses, and `penalty` times the norm of all parameters."""
 
     start: Params
     inputs: jax.Array
@@ -74,8 +79,15 @@ class Fit(Problem):
     model: MLP = static()
     row_loss: Loss = static()
     batches: Batches = static()
+    penalty: float | None = static(default=None)
 
     def loss(self, params: Params, batch: Any = None) -> Any:
+        fit = self._mean(params, batch)
+        if self.penalty is None:
+            return fit
+        return fit + self.penalty * jnp.sqrt(sum(jnp.sum(p**2) for p in jax.tree.leaves(params)))
+
+    def _mean(self, params: Params, batch: Any) -> Any:
         if batch is None:
             return jnp.mean(self.row_loss(self.model(params, self.inputs), self.targets))
         losses = self.row_loss(self.model(params, self.inputs[batch.rows]), self.targets[batch.rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,11 +29,13 @@ class Synthetic(Task):
     model: MLP = static()
     row_loss: Loss = static()
     batches: Batches = static()
+    penalty: float | None = static(default=None)
 
     def sample(self, key: Any) -> Fit:
         start, data = jax.random.split(key)
         inputs, targets = self.draw(data, self.rows, self.model.sizes[0])
-        return Fit(self.model.init(start), inputs, targets, self.model, self.row_loss, self.batches)
+        start = self.model.init(start)
+        return Fit(start, inputs, targets, self.model, self.row_loss, self.batches, self.penalty)
 
 
 def _linear(key: Any, rows: int, features: int) -> tuple[Any, Any]:
@@ -52,6 +55,16 @@ def _labels(key: Any, rows: int, features: int) -> tuple[Any, Any]:
 def _xor(key: Any, rows: int, features: int) -> tuple[Any, Any]:
     inputs = jax.random.normal(key, (rows, features))
     return inputs, jnp.all(inputs > 0, axis=1, keepdims=True) ^ jnp.any(inputs > 0, axis=1, keepdims=True)
+
+
+def _moons(key: Any, rows: int, features: int) -> tuple[Any, Any]:
+    turn, noise = jax.random.split(key)
+    angle = math.pi * jax.random.uniform(turn, (rows, 1))
+    lower = (jnp.arange(rows) % 2 == 1)[:, None]
+    upper_moon = jnp.hstack([jnp.cos(angle), jnp.sin(angle)])
+    lower_moon = jnp.hstack([1 - jnp.cos(angle), 0.5 - jnp.sin(angle)])
+    inputs = jnp.where(lower, lower_moon, upper_moon) + 0.1 * jax.random.normal(noise, (rows, features))
+    return inputs, lower.astype(inputs.dtype)
 
 
 def _checked(name: str, rows: int, features: int) -> None:
@@ -82,3 +95,11 @@ def xor(rows: int = 200, hidden: int = 4, batch: int | None = None, sampling: st
     _checked("xor", rows, hidden)
     model = MLP((2, hidden, 1), hidden="sigmoid", output="sigmoid", scale=1.0)
     return Synthetic("xor", _xor, rows, model, half_squared, batches(rows, batch, sampling))
+
+
+@task
+def two_moons(rows: int = 1024, hidden: int = 16, batch: int | None = None, sampling: str = "epochs") -> Task:
+    """Two interleaved half circles with noise 0.1, a 2–16–16–1 tanh network, logistic loss + 5e-3 ‖θ‖₂"""
+    _checked("two-moons", rows, hidden)
+    model = MLP((2, hidden, hidden, 1))
+    return Synthetic("two-moons", _moons, rows, model, logistic, batches(rows, batch, sampling), penalty=5e-3)
