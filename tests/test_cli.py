@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.optimize import curve_fit
 
 from optiscope import cli, tasks
 
@@ -111,6 +113,29 @@ def test_trace_on_one_variable(optiscope):
     assert json.loads(out)["rules"][0]["end"] == pytest.approx([-0.273935], abs=1e-4)
 
 
+def test_minimize_reports_where_it_ended_and_what_it_called(optiscope):
+    code, out, _ = optiscope("minimize", "rosenbrock", "--method", "newton", "--from", "-1.5,1.5", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["status"] == "converged"
+    assert facts["x"] == pytest.approx([1, 1], abs=1e-8)
+    assert facts["evaluations"]["gradient"] > 0
+    assert "converged" in optiscope("minimize", "rosenbrock", "--from", "-1.5,1.5")[1]
+
+
+def test_fit_prints_parameters_with_standard_errors(optiscope, tmp_path):
+    x = np.linspace(0, 5, 40)
+    y = 2 * (1 - np.exp(-0.7 * x)) + 0.01 * np.random.default_rng(0).normal(size=40)
+    np.savetxt(tmp_path / "data.csv", np.stack([x, y], axis=1), delimiter=",", header="x,y", comments="")
+    code, out, _ = optiscope("fit", "data.csv", "--model", "b1*(1-exp(-b2*x))", "--start", "b1=1,b2=1", "--json")
+    facts = json.loads(out)
+    reference, covariance = curve_fit(lambda x, a, b: a * (1 - np.exp(-b * x)), x, y, p0=(1, 1))
+    assert code == 0
+    assert list(facts["parameters"].values()) == pytest.approx(reference.tolist(), rel=1e-6)
+    assert list(facts["standard_errors"].values()) == pytest.approx(np.sqrt(np.diag(covariance)).tolist(), rel=1e-4)
+    assert (tmp_path / "optiscope-out" / "fit.png").stat().st_size > 0
+
+
 def test_rules_and_tasks_list_and_describe(optiscope):
     for command, one in (("rules", "adam"), ("tasks", "himmelblau")):
         code, out, _ = optiscope(command)
@@ -144,7 +169,15 @@ def test_rules_and_tasks_list_and_describe(optiscope):
         ("trace rosenbrock --from 1,2,3", "--from needs 2 numbers on this landscape, not the 3 of '1,2,3'"),
         ("trace rosenbrock --from a,b", "--from takes numbers separated by commas"),
         ("trace rosenbrock --from 1,inf", "--from needs finite numbers"),
-        ("trace airfoil", "airfoil is no landscape to draw"),
+        ("trace airfoil", "airfoil is no landscape"),
+        ("minimize airfoil", "airfoil is no landscape"),
+        ("minimize rosenbrock --method bfsg", "bfgs"),
+        ("fit nothing.csv --model b*x --start b=1", "cannot read 'nothing.csv': No such file or directory"),
+        ("fit a-file --model b*x --start b=1", "has no rows of data"),
+        ("fit bad.csv --model b*x --start b=1", "data row 2 has 'three' as its 'y', which is no number"),
+        ("fit good.csv --model b*z --start b=1", "'z'"),
+        ("fit good.csv --model __import__('os') --start b=1", "__import__"),
+        ("fit good.csv --model b*x --start b", "--start takes name=number pairs"),
         ("trace rosenbrock --noise -1", "noise must be a finite number ≥ 0"),
         ("tune admm quadratic", "unknown rule 'admm'"),
         ("tune adam quadratic --score best", "score must be one of final, mean"),
@@ -157,6 +190,8 @@ def test_rules_and_tasks_list_and_describe(optiscope):
 )
 def test_bad_input_is_a_sentence_and_exit_code_2(optiscope, tmp_path, arguments, sentence):
     (tmp_path / "a-file").write_text("")
+    (tmp_path / "bad.csv").write_text("x,y\n1,2\n2,three\n")
+    (tmp_path / "good.csv").write_text("x,y\n1,2\n2,4.1\n3,5.9\n")
     code, out, err = optiscope(*arguments.split())
     assert code == 2
     assert sentence in err

@@ -50,7 +50,7 @@ def test_rooms_import_only_what_the_design_allows():
     allowed = {
         "rules": set(),
         "solvers": set(),
-        "frameworks": {"rules"},
+        "frameworks": {"rules", "solvers"},
         "tasks": set(),
         "lab": {"rules", "solvers", "tasks"},
         "view": {"rules", "solvers", "tasks", "lab"},

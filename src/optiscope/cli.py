@@ -9,7 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -19,6 +19,7 @@ from .errors import BadInput
 
 if TYPE_CHECKING:
     from .lab.compare import Comparison
+    from .tasks.landscapes import Landscape
 
 OUT = "optiscope-out"
 
@@ -349,13 +350,9 @@ def trace(
     Each rule's learning rate is the one of a log grid that ends lowest from this start without leaving the picture,
     unless the rule is given with one, as in adam:lr=0.01.
     """
-    from . import atomic, lab, tasks, view
+    from . import atomic, lab, view
 
-    task = tasks.task(landscape)
-    if not isinstance(task, tasks.Landscape):
-        raise BadInput(f"{landscape} is no landscape to draw; 'optiscope tasks' lists them, such as rosenbrock")
-    if noise is not None:
-        task = tasks.task(landscape, noise=noise)
+    task = _landscape(landscape, **({} if noise is None else {"noise": noise}))
     point = None if start is None else _point(start, task.n)
     folder = atomic.folder(out)
     contenders = _split(chosen)
@@ -387,6 +384,93 @@ def trace(
         click.echo(f"{task.name} from {vector(facts[0]['start'])}")
         console.table(["rule", "lr", "ends at", "value", ""], rows)
         click.echo("\n" + "\n".join(f"{kind}: {file}" for kind, file in files.items() if file))
+
+
+@cli.command()
+@click.argument("landscape")
+@click.option("--method", default="bfgs", show_default=True, help="newton, newton-cg, cg, bfgs, lbfgs or gd.")
+@click.option("--from", "start", help="Where to start: x,y. By default a point drawn from the seed.")
+@click.option("--iterations", default=1000, show_default=True, type=click.IntRange(1, 10**7), help="At most so many.")
+@common
+def minimize(
+    landscape: str, method: str, start: str | None, iterations: int, as_json: bool, seed: int, out: str
+) -> None:
+    """Find a minimum of LANDSCAPE with a solver: a method that may call the function more than once a step."""
+    import jax
+    import numpy as np
+
+    from . import solvers
+
+    task = _landscape(landscape)
+    with jax.enable_x64(True):
+        point = np.array(_point(start, task.n) if start else task.sample(jax.random.key(seed)).start)
+    found = solvers.minimize(task.function, point, method=method, max_iterations=iterations)
+    facts = {
+        "landscape": task.name,
+        "method": method,
+        "start": point.tolist(),
+        "x": np.asarray(found.x).tolist(),
+        "value": float(found.value),
+        "gradient_norm": float(found.gradient_norm),
+        "status": found.status.name,
+        "iterations": int(found.iterations),
+        "evaluations": {name: int(count) for name, count in found.evaluations._asdict().items()},
+    }
+    if as_json:
+        console.print_json(facts)
+        return
+    click.echo(f"{task.name} from {vector(facts['start'])} by {method}: {found.status}")
+    click.echo(f"x = {vector(facts['x'])}, value {short(facts['value'])}, gradient {short(facts['gradient_norm'])}")
+    calls = ", ".join(f"{count} {name}" for name, count in facts["evaluations"].items() if count)
+    click.echo(f"{facts['iterations']} iterations; evaluations: {calls}")
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--model", required=True, help="A formula in columns and parameters: 'b1*(1-exp(-b2*x))'.")
+@click.option("--start", required=True, help="Where each parameter starts: b1=1,b2=1.")
+@click.option("--response", default="y", show_default=True, help="The column that the formula gives.")
+@click.option("--method", default="lm", show_default=True, help="lm, gauss-newton or dogleg.")
+@common
+def fit(data: str, model: str, start: str, response: str, method: str, as_json: bool, seed: int, out: str) -> None:
+    """Fit a formula to the columns of DATA, a CSV file, by least squares: parameters with standard errors.
+
+    The formula is parsed, never run as code.
+    """
+    from . import atomic, view
+    from .solvers import formula
+    from .tasks import read_columns
+
+    columns = read_columns(data)
+    folder = atomic.folder(out)
+    found = formula.fit(model, columns, _starts(start), response=response, method=method)
+    status = found.solution.status
+    against = next((name for name in found.formula.names if name in columns), None)
+    files = {}
+    if against is not None:
+        files["picture"] = str(view.save(view.fitted(found, against, columns), folder / "fit.png"))
+    facts = {
+        "model": model,
+        "response": response,
+        "rows": len(found.fitted),
+        "parameters": found.parameters,
+        "standard_errors": found.errors,
+        "residual_standard_deviation": found.deviation,
+        "status": status.name,
+        "iterations": int(found.solution.iterations),
+        "residuals": found.residuals.tolist(),
+        **files,
+    }
+    if as_json:
+        console.print_json(facts)
+        return
+    click.echo(f"{response} = {model}, {len(found.fitted)} rows: {status}\n")
+    rows = [[name, f"{v:.10g}", f"{found.errors[name]:.4g}"] for name, v in found.parameters.items()]
+    console.table(["parameter", "value", "standard error"], rows)
+    largest = max(abs(r) for r in facts["residuals"])
+    click.echo(f"\nresidual standard deviation {short(found.deviation)}, largest residual {short(largest)}")
+    for kind, file in files.items():
+        click.echo(f"{kind}: {file}")
 
 
 @cli.command()
@@ -439,6 +523,25 @@ def _batch_setting(text: str | None) -> dict[str, int | None]:
         return {"batch": int(text)}
     except ValueError:
         raise BadInput(f"--batch takes a whole number of rows or 'all', not {text!r}") from None
+
+
+def _landscape(name: str, **settings: Any) -> Landscape:
+    from . import tasks
+
+    if not isinstance(tasks.task(name), tasks.Landscape):
+        raise BadInput(f"{name} is no landscape; 'optiscope tasks' lists them, such as rosenbrock")
+    return cast("Landscape", tasks.task(name, **settings))
+
+
+def _starts(text: str) -> dict[str, float]:
+    starts = {}
+    for part in text.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        try:
+            starts[name] = float(number)
+        except ValueError:
+            raise BadInput(f"--start takes name=number pairs, such as b1=1,b2=0.5, not {part.strip()!r}") from None
+    return starts
 
 
 def _point(text: str, n: int) -> list[float]:

@@ -41,7 +41,7 @@ class AdaGrad(Rule):
     mean: bool = variant(False, True)
 
     def init(self, param: Any, xp: Any) -> State:
-        return {"a": xp.zeros_like(param) + self.initial}
+        return {"a": xp.full_like(param, self.initial)}
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
         a = state["a"] + grad * grad
@@ -111,7 +111,7 @@ class RMSProp(Rule):
     nesterov: bool = variant(False, True)
 
     def init(self, param: Any, xp: Any) -> State:
-        state = {"v": xp.zeros_like(param) + self.initial}
+        state = {"v": xp.full_like(param, self.initial)}
         if self.centered:
             state["m"] = xp.zeros_like(param)
         if self.momentum is not None:

@@ -7,3 +7,4 @@ from .landscapes import Landscape, Place
 from .quadratics import Quadratic, QuadraticProblem
 from .stationary import StationaryPoint, stationary_points
 from .supervised import MLP, Dataset, Fit
+from .tables import read_columns

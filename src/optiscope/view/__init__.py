@@ -9,6 +9,7 @@ from ..errors import BadInput
 from ..lab.compare import Comparison
 from ..lab.tune import Study
 from .curves import loss_curves
+from .fits import fitted
 from .style import save
 from .trajectories import Trace, animation, trace, trajectories
 from .tuning import tuning_landscape

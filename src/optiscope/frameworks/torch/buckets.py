@@ -1,0 +1,246 @@
+"""Buckets: parameters that one call of a kernel updates, their state side by side in one array for each of its names.
+
+What a user sees in `optimizer.state`, and what a checkpoint holds, are the parameters' own parts of those arrays. The
+state there is the truth: a bucket that no longer matches it is broken up and gathered anew.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...rules.contract import Rule, State
+from ...rules.wrappers import Wrapper
+from .kernels import Advance, compute_dtype
+
+SMALL = 2**15
+"""Up to this many entries a tensor is copied into its bucket and back; beyond, a call of its own costs less."""
+FULL = 2**18
+"""How many entries fill a bucket: what is copied then stays in the processor's cache."""
+
+Entry = dict[str, Any]
+"""The state of one parameter, by the names that torch uses."""
+Room = Callable[[int, torch.dtype, torch.device], tuple[Tensor, ...]]
+"""Room for so many gradients and parameters, shared by all buckets: what is in it is worth nothing after a step."""
+
+
+class Run:
+    """Parameters that one call of a kernel updates: a large one as it lies, or small ones copied side by side."""
+
+    def __init__(self, params: list[Tensor], rule: Rule, room: Room) -> None:
+        self.params = params
+        self.plain = not any(p.is_complex() or is_sharded(p) for p in params)
+        self.layout = _layout(params[0])
+        held = [bare(p.detach()) for p in params]
+        self.sizes, self.shapes = [p.numel() for p in held], [p.shape for p in held]
+        self.strides = held[0].stride()
+        self.alone = len(params) == 1 and _is_dense(held[0])
+        dtype = compute_dtype(held[0].dtype)
+        if self.alone:
+            line = _line(held[0]).to(dtype)
+        else:
+            self.lines = room(sum(self.sizes), dtype, held[0].device)
+            self.grad_parts, self.param_parts = (list(self.parts(each)) for each in self.lines)
+            torch._foreach_copy_(self.param_parts, held)
+            line = self.lines[1]
+        state = rule.init(line, torch)
+        self.arrays = {name: value for name, value in state.items() if value.ndim}
+        self.scalars = {name: value for name, value in state.items() if not value.ndim}
+
+    def parts(self, array: Tensor) -> Iterator[Tensor]:
+        """Each parameter's part of an array, of the parameter's shape and any further axes."""
+        more = array.shape[1:]
+        if self.alone:
+            strides = [stride * math.prod(more) for stride in self.strides]
+            yield array.as_strided((*self.shapes[0], *more), (*strides, *array.stride()[1:]))
+        else:
+            parts = torch.split(array, self.sizes)
+            yield from (part.view((*shape, *more)) for part, shape in zip(parts, self.shapes, strict=True))
+
+    def fits(self) -> bool:
+        """Whether the parameter still lies as it did; small ones are copied however they lie."""
+        return not self.alone or _layout(self.params[0]) == self.layout
+
+    def advance(self, by: Advance, t: float, scalars: dict[str, float], grads: list[Tensor]) -> State:
+        """Take step t, and return the new scalars of the state."""
+        if self.alone:
+            param = bare(self.params[0].detach())
+            new = by(t, scalars, _line(_laid_as(bare(grads[0]), param)), _line(param), self.arrays)
+            # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
+            torch.autograd.graph.increment_version(param)
+            return new
+        params = self.params if self.plain else [bare(p.detach()) for p in self.params]
+        grad_line, param_line = self.lines
+        torch._foreach_copy_(self.grad_parts, grads if self.plain else list(map(bare, grads)))
+        torch._foreach_copy_(self.param_parts, params)
+        new = by(t, scalars, grad_line, param_line, self.arrays)
+        torch._foreach_copy_(params, self.param_parts)
+        return new
+
+
+class Bucket:
+    """Parameters of one device and dtype, all after the same number of steps."""
+
+    def __init__(self, params: list[Tensor], state: Mapping[Tensor, Entry], rule: Rule, room: Room) -> None:
+        self.runs = [Run(together, rule, room) for together in _together(params)]
+        self.params = [p for run in self.runs for p in run.params]
+        self.entries = [state[p] for p in self.params]
+        first = self.runs[0]
+        self.counts = {name: value.repeat(len(params)) for name, value in first.scalars.items()}
+        self.counts["step"] = torch.zeros(len(params), dtype=torch.float32)
+        self.names = {"step": "step", **{name: called(rule, name) for name in (*first.arrays, *first.scalars)}}
+        self.shown = {name: self._show(name, count.unbind()) for name, count in self.counts.items()}
+        for name in first.arrays:
+            self.shown[name] = self._show(name, [part for run in self.runs for part in run.parts(run.arrays[name])])
+
+    def _show(self, name: str, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Put the parts of the bucket's arrays in place of what the entries hold, the values kept."""
+        called, shown = self.names[name], []
+        for param, entry, part in zip(self.params, self.entries, parts, strict=True):
+            if called in entry:
+                part.copy_(bare(torch.as_tensor(entry[called])))
+            entry[called] = part if name in self.counts else _as_shard(shown_as(part, param), param)
+            shown.append(entry[called])
+        return shown
+
+    def intact(self, state: Mapping[Tensor, Entry]) -> bool:
+        """Whether parameters and state are still what they were when the bucket was filled, and all counts equal."""
+        return (
+            all(run.fits() for run in self.runs)
+            and all(map(operator.is_, map(state.get, self.params), self.entries))
+            and all(
+                all(map(operator.is_, map(dict.get, self.entries, repeat(self.names[name])), parts))
+                for name, parts in self.shown.items()
+            )
+            and all(bool((count == count[0]).all()) for count in self.counts.values())
+        )
+
+    def advance(self, by: Advance, grads: list[Tensor]) -> None:
+        """Take one step."""
+        t = float(self.counts["step"][0]) + 1
+        scalars = {name: float(count[0]) for name, count in self.counts.items() if name != "step"}
+        new, rest = {}, iter(grads)
+        for run in self.runs:
+            new = run.advance(by, t, scalars, list(islice(rest, len(run.params))))
+        for name, value in {**new, "step": t}.items():
+            self.counts[name].fill_(value)
+
+
+def _together(params: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Each large parameter alone, and the small ones up to so many that a run is full."""
+    small: list[Tensor] = []
+    full = 0
+    for p in params:
+        if p.numel() > SMALL:
+            yield [p]
+            continue
+        if full + p.numel() > FULL:
+            yield small
+            small, full = [], 0
+        small.append(p)
+        full += p.numel()
+    if small:
+        yield small
+
+
+class Whole:
+    """One parameter of a rule that needs its shape, gathered from its shards where it has any."""
+
+    def __init__(self, param: Tensor, entry: Entry, rule: Rule) -> None:
+        self.params, self.entry = [param], entry
+        whole = _whole(param.detach())
+        state = rule.init(whole.to(compute_dtype(whole.dtype)), torch)
+        self.names = {name: called(rule, name) for name in state}
+        for name, value in state.items():
+            entry.setdefault(self.names[name], _sharded(shown_as(value, param), param))
+        entry.setdefault("step", torch.zeros((), dtype=torch.float32))
+
+    def intact(self, state: Mapping[Tensor, Entry]) -> bool:
+        """Whether there is still a state for this parameter."""
+        return state.get(self.params[0]) is self.entry and self.entry.keys() >= {*self.names.values(), "step"}
+
+    def advance(self, by: Advance, grads: list[Tensor]) -> None:
+        """Take one step."""
+        there = [self.params[0].detach(), *(self.entry[called] for called in self.names.values())]
+        whole, *arrays = map(_whole, there)
+        by(float(self.entry["step"]) + 1, {}, _whole(grads[0]), whole, dict(zip(self.names, arrays, strict=True)))
+        for shard, moved in zip(there, (whole, *arrays), strict=True):
+            if is_sharded(shard):
+                shard.copy_(_sharded(moved, shard))
+        self.entry["step"].add_(1)
+
+
+def called(rule: Rule, name: str) -> str:
+    """What torch calls an entry of the state: its own optimizer's name where it has one."""
+    while isinstance(rule, Wrapper):
+        rule = rule.rule
+    return rule.slots.get(name, (None,))[0] or name
+
+
+def is_sharded(x: Tensor) -> bool:
+    """Whether x is a DTensor, whose module nobody need import for this."""
+    return hasattr(x, "placements")
+
+
+def bare(x: Any) -> Tensor:
+    """The numbers of a tensor that are here and real: a DTensor's shard, a complex tensor's two parts."""
+    return _real(x.to_local() if is_sharded(x) else x)
+
+
+def _whole(x: Any) -> Tensor:
+    return _real(x.full_tensor() if is_sharded(x) else x)
+
+
+def _real(x: Tensor) -> Tensor:
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
+def shown_as(part: Tensor, param: Tensor) -> Tensor:
+    """A parameter's state as users see it: complex where the parameter is."""
+    return torch.view_as_complex(part) if param.is_complex() and part.ndim == param.ndim + 1 else part
+
+
+def _as_shard(part: Tensor, param: Any) -> Tensor:
+    """The state of a parameter's shard, as a shard itself."""
+    if not is_sharded(param):
+        return part
+    from torch.distributed.tensor import DTensor
+
+    form = torch.empty((*param.shape, *part.shape[param.ndim :]), device="meta")
+    return DTensor.from_local(
+        part, param.device_mesh, param.placements, run_check=False, shape=form.shape, stride=form.stride()
+    )
+
+
+def _sharded(whole: Tensor, like: Any) -> Tensor:
+    if not is_sharded(like) or whole.shape[: like.ndim] != like.shape:
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def _layout(x: Tensor) -> tuple[Any, ...]:
+    return x.dtype, x.device, x.shape, x.stride()
+
+
+def _is_dense(x: Tensor) -> bool:
+    """Whether x fills its memory without a gap, so that it can be read as a line."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.is_contiguous() or (x.ndim in formats and x.is_contiguous(memory_format=formats[x.ndim]))
+
+
+def _line(x: Tensor) -> Tensor:
+    return x.view(-1) if x.is_contiguous() else x.as_strided((x.numel(),), (1,))
+
+
+def _laid_as(x: Tensor, y: Tensor) -> Tensor:
+    """x with the dtype and the order in memory of y."""
+    same = x.stride() == y.stride() or (x.is_contiguous() and y.is_contiguous())
+    return x if same and x.dtype == y.dtype else torch.empty_like(y).copy_(x)

@@ -1,0 +1,117 @@
+"""The torch front where a model is spread over processes: DDP, FSDP2 and distributed checkpoints, by gloo on a CPU."""
+
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import optiscope as osc
+from optiscope.frameworks.torch import Optimizer
+
+RULES = {
+    "adam": osc.Adam(lr=0.05),
+    "nadam": osc.Nadam(lr=0.05),
+    "decayed": osc.WeightDecay(osc.Momentum(lr=0.05), 0.1),
+    "clipped": osc.ClipByNorm(osc.Adam(lr=0.05), 0.1),
+}
+STEPS = 4
+
+
+def network():
+    """Layers of odd sizes, so that shards are uneven and some are empty."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 1)).double()
+
+
+def batch(step, rank=None):
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(8, 5, generator=generator, dtype=torch.float64)
+    return x if rank is None else x[4 * rank : 4 * rank + 4]
+
+
+def train(model, optimizer, steps, rank=None):
+    for step in steps:
+        optimizer.zero_grad()
+        x = batch(step, rank)
+        (model(x) - x.sum(1, keepdim=True).sin()).square().mean().backward()
+        optimizer.step()
+
+
+def alone(rule, steps):
+    model = network()
+    train(model, Optimizer(model.parameters(), rule), range(steps))
+    return [p.detach() for p in model.parameters()]
+
+
+def close(one, other):
+    torch.testing.assert_close(list(one), list(other), rtol=1e-11, atol=1e-11)
+
+
+def in_ddp(rank):
+    for rule in RULES.values():
+        model = nn.parallel.DistributedDataParallel(network())
+        train(model, Optimizer(model.parameters(), rule), range(STEPS), rank)
+        close((p.detach() for p in model.parameters()), alone(rule, STEPS))
+
+
+def sharded():
+    from torch.distributed.fsdp import fully_shard
+
+    model = network()
+    for layer in (model[0], model[2]):
+        fully_shard(layer)
+    return fully_shard(model)
+
+
+def in_fsdp(rank):
+    for rule in RULES.values():
+        model = sharded()
+        optimizer = Optimizer(model.parameters(), rule)
+        train(model, optimizer, range(STEPS), rank)
+        close((p.detach().full_tensor() for p in model.parameters()), alone(rule, STEPS))
+        for p in model.parameters():
+            arrays = [value for value in optimizer.state[p].values() if value.ndim]
+            assert arrays
+            assert {(value.shape, value.placements) for value in arrays} == {(p.shape, p.placements)}
+
+
+def in_checkpoints(rank):
+    from torch.distributed.checkpoint import state_dict as saved
+
+    whole = saved.StateDictOptions(full_state_dict=True)
+    for rule in RULES.values():
+        for options in (None, whole):
+            model = sharded()
+            optimizer = Optimizer(model.parameters(), rule)
+            train(model, optimizer, range(STEPS), rank)
+            kept = saved.get_state_dict(model, optimizer, options=options)
+            if options is None:
+                again = sharded()
+            else:  # a checkpoint of shards goes on in one process, whichever has it
+                again = network()
+                if rank:
+                    continue
+            other = Optimizer(again.parameters(), rule)
+            saved.set_state_dict(again, other, model_state_dict=kept[0], optim_state_dict=kept[1], options=options)
+            train(again, other, range(STEPS, 2 * STEPS), rank if options is None else None)
+            ends = [p.detach() for p in again.parameters()]
+            close([p.full_tensor() if options is None else p for p in ends], alone(rule, 2 * STEPS))
+
+
+def worker(rank, port, what):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        what(rank)
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("what", [in_ddp, in_fsdp, in_checkpoints], ids=lambda what: what.__name__)
+def test_two_processes_are_one(what):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(worker, (port, what), nprocs=2)
