@@ -1,0 +1,102 @@
+"""Quasi-Newton methods: the inverse Hessian learned from the changes of the gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import BadInput
+from .descent import LineSearchMethod, Move
+from .linesearch import Backtracking, Search
+from .smooth import Smooth
+from .walk import eps
+
+
+@dataclasses.dataclass(frozen=True)
+class BFGS(LineSearchMethod):
+    """p = −H g, with the inverse Hessian updated by (Nocedal & Wright, 2006, equation 6.17; ρ = 1 / sᵀy)
+
+        H ← (I − ρ s yᵀ) H (I − ρ y sᵀ) + ρ s sᵀ
+
+    from I, which the first step rescales by sᵀy / yᵀy (6.20). A step without positive curvature teaches nothing.
+    """
+
+    def forget(self, x: Any) -> Any:
+        return jnp.eye(x.size, dtype=x.dtype)
+
+    def learn(self, memory: Any, move: Move, plain: Any) -> Any:
+        s, y = move.s, move.y
+        sy, positive = _curvature(s, y)
+        H = memory * jnp.where(plain & positive, sy / jnp.vdot(y, y), 1)
+        Hy = H @ y
+        cross = jnp.outer(s, Hy) / sy
+        updated = H - cross - cross.T + (1 + jnp.vdot(y, Hy) / sy) * jnp.outer(s, s) / sy
+        return jnp.where(positive, updated, memory)
+
+    def direction(self, memory: Any, g: Any, free: Any) -> Any:
+        return -memory @ g
+
+
+class Pairs(NamedTuple):
+    """The last steps and changes of the gradient, newest last: each (memory, n), zero where there is none yet."""
+
+    S: Any
+    Y: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LBFGS(LineSearchMethod):
+    """BFGS that remembers the last `memory` pairs (s, y) alone (Nocedal, 1980; Nocedal & Wright, 2006, algorithm 7.4).
+
+    With bounds, the direction is that of the free variables, those that no bound holds, from the pairs' parts there;
+    the trials follow its projection on the bounds, and the search is Armijo's along it (Bertsekas, 1982, SIAM J.
+    Control Optim. 20).
+    """
+
+    memory: int = 10
+
+    def __post_init__(self) -> None:
+        if isinstance(self.memory, bool) or not isinstance(self.memory, int) or self.memory < 1:
+            raise BadInput(f"memory of LBFGS must be a whole number ≥ 1, not {self.memory!r}")
+
+    def _search(self, problem: Smooth) -> Search:
+        return self.search if problem.lower is None else Backtracking()
+
+    def forget(self, x: Any) -> Any:
+        none = jnp.zeros((self.memory, x.size), x.dtype)
+        return Pairs(none, none)
+
+    def learn(self, memory: Any, move: Move, plain: Any) -> Any:
+        _, positive = _curvature(move.s, move.y)
+        S, Y = memory
+        longer = Pairs(jnp.concatenate([S[1:], move.s[None]]), jnp.concatenate([Y[1:], move.y[None]]))
+        return Pairs(*(jnp.where(positive, new, old) for new, old in zip(longer, memory, strict=True)))
+
+    def direction(self, memory: Any, g: Any, free: Any) -> Any:
+        S, Y = (jnp.where(free[None, :], pairs, 0) for pairs in memory)
+        sy, yy = jnp.sum(S * Y, axis=1), jnp.sum(Y * Y, axis=1)
+        rho = jnp.where(sy > 0, 1 / jnp.where(sy > 0, sy, 1), 0)
+        newest = jnp.max(jnp.where(sy > 0, jnp.arange(self.memory), -1))
+        gamma = jnp.where(newest >= 0, sy[newest] / jnp.where(newest >= 0, yy[newest], 1), 1)
+
+        def back(q: Any, pair: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+            s, y, r = pair
+            alpha = r * jnp.vdot(s, q)
+            return q - alpha * y, alpha
+
+        def forth(q: Any, pair: tuple[Any, Any, Any, Any]) -> tuple[Any, None]:
+            s, y, r, alpha = pair
+            return q + (alpha - r * jnp.vdot(y, q)) * s, None
+
+        q, alphas = jax.lax.scan(back, jnp.where(free, g, 0), (S, Y, rho), reverse=True)
+        q, _ = jax.lax.scan(forth, gamma * q, (S, Y, rho, alphas))
+        return -q
+
+
+def _curvature(s: Any, y: Any) -> tuple[Any, Any]:
+    """sᵀy, and whether it is positive beyond rounding."""
+    sy = jnp.vdot(s, y)
+    return sy, sy > eps(s) * jnp.linalg.norm(s) * jnp.linalg.norm(y)

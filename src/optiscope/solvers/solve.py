@@ -1,0 +1,400 @@
+"""The front door: `minimize` and `least_squares`. A pytree enters, is solved as one vector, and leaves as a pytree."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ..errors import BadInput, unknown
+from .gradient import CG, GD
+from .implicit import tangent
+from .least_squares import LM, Dogleg, GaussNewton, LeastSquares, Residual
+from .newton import Newton, NewtonCG
+from .quasi_newton import BFGS, LBFGS
+from .smooth import Smooth
+from .solution import Solution, Status
+from .walk import Budget, Ended, Method
+
+Params = Any
+"""A pytree of float32 or float64 arrays."""
+
+MINIMIZERS: dict[str, Method] = {
+    "newton": Newton(),
+    "newton-cg": NewtonCG(),
+    "cg": CG(),
+    "bfgs": BFGS(),
+    "lbfgs": LBFGS(),
+    "gd": GD(),
+}
+LEAST_SQUARES: dict[str, Method] = {"lm": LM(), "gauss-newton": GaussNewton(), "dogleg": Dogleg()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a program is compiled for."""
+
+    fun: Callable
+    method: Method
+    jac: Callable | None = None
+    hvp: Callable | None = None
+    rows: int | None = None
+    """Rows of the history, or None."""
+
+    def oracle(self, unravel: Callable, args: tuple, bounds: Any) -> Any:
+        """The problem as the method sees it, a function of a vector."""
+        value = functools.partial(self._value, unravel, args)
+        both: Callable = jax.value_and_grad(value)
+        gradient: Callable = jax.grad(value)
+        if self.jac is not None and not isinstance(self.method, LeastSquares):
+            gradient = functools.partial(_like, self.jac, unravel, args)
+            both = lambda x: (value(x), gradient(x))  # noqa: E731
+        hvp = lambda x, v: jax.jvp(gradient, (x,), (v,))[1]  # noqa: E731
+        if self.hvp is not None:
+            hvp = functools.partial(_like, self.hvp, unravel, args)
+        smooth = Smooth(value, both, hvp, *((None, None) if bounds is None else bounds))
+        if not isinstance(self.method, LeastSquares):
+            return smooth
+        residual = functools.partial(self._residual, unravel, args)
+        return Residual(residual, functools.partial(self._linearize, residual, unravel, args), smooth)
+
+    def _value(self, unravel: Callable, args: tuple, x: Any) -> Any:
+        """The function of the vector; for least squares ½ Σ r²."""
+        if isinstance(self.method, LeastSquares):
+            return jnp.sum(self._residual(unravel, args, x) ** 2) / 2
+        return _scalar(self.fun(unravel(x), *args), x)
+
+    def _residual(self, unravel: Callable, args: tuple, x: Any) -> Any:
+        return _residual(self.fun(unravel(x), *args), x)
+
+    def _linearize(self, residual: Callable, unravel: Callable, args: tuple, x: Any) -> tuple[Any, Any]:
+        if self.jac is not None:
+            shapes = jax.eval_shape(lambda x: self.fun(unravel(x), *args), x), unravel(x)
+            outs, ins = ([leaf.size for leaf in jax.tree.leaves(tree)] for tree in shapes)
+            return residual(x), _jacobian(self.jac(unravel(x), *args), outs, ins).astype(x.dtype)
+        if x.size <= 2 * jax.eval_shape(residual, x).size:
+            push = functools.partial(jax.jvp, residual, (x,))
+            return jax.vmap(lambda v: push((v,)), out_axes=(None, 1))(jnp.eye(x.size, dtype=x.dtype))
+        r, pull = jax.vjp(residual, x)
+        return r, jax.vmap(lambda v: pull(v)[0])(jnp.eye(r.size, dtype=x.dtype))
+
+
+class Problem(NamedTuple):
+    """The numbers of a problem."""
+
+    x0: Params
+    args: tuple
+    bounds: Any
+    """None, or (lower, upper), each a vector."""
+    budget: Budget
+
+
+def minimize(
+    fun: Callable[..., Any],
+    x0: Params,
+    args: tuple = (),
+    *,
+    method: str | Method = "bfgs",
+    jac: Callable[..., Any] | None = None,
+    hvp: Callable[..., Any] | None = None,
+    bounds: tuple[Any, Any] | None = None,
+    tol: float | None = None,
+    max_iterations: int = 1000,
+    history: bool = False,
+) -> Solution:
+    """A local minimum of `fun` near `x0`.
+
+    Args:
+        fun: (x, *args) → a number, written with `jax.numpy`. It may be +inf or NaN outside its domain.
+        x0: the start: a float32 or float64 array, or a pytree of such, whose precision everything then has.
+        args: further arguments of fun, pytrees; a solution can be differentiated with respect to them.
+        method: "newton", "newton-cg", "cg", "bfgs", "lbfgs" or "gd", or one with settings: `LBFGS(memory=20)`,
+            `CG("pr+")`.
+        jac: (x, *args) → the gradient, with x0's structure; by automatic differentiation if None.
+        hvp: (x, v, *args) → the Hessian times v, with x0's structure; by automatic differentiation if None.
+        bounds: (lower, upper), each None, a number for all, or of x0's structure; "lbfgs" alone takes them.
+        tol: converged when no entry of the gradient exceeds tol · min(1, the largest at the start); by default the
+            machine epsilon to the power ½, 1.5e-8 in float64. A minimum that rounding blurs before that counts as
+            reached when the decrease still promised is lost in the value's rounding.
+        max_iterations: how many steps may be taken.
+        history: whether to keep a row for every iteration.
+
+    Returns:
+        The solution, of NumPy arrays; under a JAX transformation, of its tracers. It never raises because the function
+        is hard: `solution.status` says how it ended.
+
+    Raises:
+        BadInput: an argument is invalid, or fun does not return one number.
+    """
+    chosen = pick(method, MINIMIZERS, "minimize")
+    check_bounds(chosen, method, bounds)
+    return _solved(Setting(fun, chosen, jac, hvp), x0, args, bounds, tol, max_iterations, history)
+
+
+def least_squares(
+    residual: Callable[..., Any],
+    x0: Params,
+    args: tuple = (),
+    *,
+    method: str | Method = "lm",
+    jac: Callable[..., Any] | None = None,
+    bounds: tuple[Any, Any] | None = None,
+    tol: float | None = None,
+    max_iterations: int = 1000,
+    history: bool = False,
+) -> Solution:
+    """A local minimum of ½ Σ r(x)² near `x0`, with the covariance of the parameters.
+
+    Args:
+        residual: (x, *args) → the residuals, an array or a pytree of arrays, written with `jax.numpy`.
+        x0, args, max_iterations, history: as in `minimize`. An iteration is a trial step, whether it is taken or not.
+        method: "lm", "gauss-newton" or "dogleg", or one with settings: `LM(accelerate=True)`.
+        jac: (x, *args) → the Jacobian: of shape residual.shape + x0.shape, for pytrees as `jax.jacobian` nests it; by
+            automatic differentiation if None.
+        bounds: (lower, upper), each None, a number for all, or of x0's structure; "lm" alone takes them.
+        tol: converged when the residual is perpendicular to what the Jacobian spans, up to a cosine of tol (Bates &
+            Watts, 1981), or the Gauss–Newton step is tol times as long as x, each variable in its Jacobian column's
+            unit; by default the machine epsilon to the power ¾, 1.8e-12 in float64.
+
+    Returns:
+        The solution, as `minimize` does.
+
+    Raises:
+        BadInput: an argument is invalid, or the residuals are not real numbers.
+    """
+    chosen = pick(method, LEAST_SQUARES, "least_squares")
+    check_bounds(chosen, method, bounds)
+    return _solved(Setting(residual, chosen, jac), x0, args, bounds, tol, max_iterations, history)
+
+
+def pick(method: str | Method, known: dict[str, Method], entrance: str) -> Method:
+    """The method behind a name, or the method itself, if it is of a kind that the entrance knows.
+
+    Raises:
+        BadInput: it is not.
+    """
+    named = known.get(method.lower()) if isinstance(method, str) else method
+    if named is not None and isinstance(named, tuple(type(m) for m in known.values())):
+        return named
+    everywhere = MINIMIZERS | LEAST_SQUARES
+    if named in everywhere.values() or (isinstance(method, str) and method.lower() in everywhere):
+        raise BadInput(f"{method!r} is no method of {entrance}, which has {', '.join(known)}")
+    raise unknown("method", method, known, f"the methods of {entrance}: {', '.join(known)}")
+
+
+def check_bounds(chosen: Method, method: str | Method, bounds: Any) -> None:
+    if bounds is not None and not isinstance(chosen, LBFGS | LM):
+        raise BadInput(f"bounds are taken by the methods 'lbfgs' and 'lm' alone, not by {method!r}")
+
+
+def _solved(
+    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool
+) -> Solution:
+    setting, problem, traced = prepare(setting, x0, args, bounds, tol, max_iterations, history)
+    dtype = np.result_type(*jax.tree.leaves(problem.x0))
+    if traced:
+        return program(setting)(problem)
+    with jax.enable_x64(dtype == np.float64):
+        solution = call(program(setting), problem)
+    if setting.rows is not None:
+        rows = int(solution.iterations) + 1
+        solution = dataclasses.replace(solution, history=jax.tree.map(lambda column: column[:rows], solution.history))
+    return solution
+
+
+def call(function: Callable, *arguments: Any) -> Any:
+    """A compiled function's result as NumPy arrays; what a user's function cannot do under tracing, in a sentence."""
+    try:
+        return jax.tree.map(np.asarray, function(*arguments))
+    except (jax.errors.TracerArrayConversionError, jax.errors.TracerBoolConversionError) as error:
+        raise BadInput(
+            "the function must be written with jax.numpy, and must not branch on its argument's value (use jnp.where): "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    except (jax.errors.NonConcreteBooleanIndexError, jax.errors.ConcretizationTypeError) as error:
+        raise BadInput(
+            "the function's result must not change its length with x; give unwanted entries the weight 0 by jnp.where: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def prepare(
+    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool
+) -> tuple[Setting, Problem, bool]:
+    """The checked problem, and whether JAX is tracing it."""
+    if not callable(setting.fun):
+        raise BadInput(f"the function must be callable, not {setting.fun!r}")
+    if not isinstance(args, tuple):
+        raise BadInput(f"args must be a tuple, not {type(args).__name__}; write args=(data,)")
+    if isinstance(max_iterations, bool) or not isinstance(max_iterations, int | np.integer) or max_iterations < 1:
+        raise BadInput(f"max_iterations must be a whole number ≥ 1, not {max_iterations!r}")
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x0, args, bounds)))
+    x0 = jax.tree.map(_floating, x0)
+    if not jax.tree.leaves(x0) or not all(np.size(leaf) for leaf in jax.tree.leaves(x0)):
+        raise BadInput("x0 is empty: there is nothing to solve for")
+    dtype = np.result_type(*jax.tree.leaves(x0))
+    if tol is None:
+        tol = float(np.finfo(dtype).eps) ** (3 / 4 if isinstance(setting.method, LeastSquares) else 1 / 2)
+    elif not 0 <= float(tol) < 1:
+        raise BadInput(f"tol must be a number in [0, 1), not {tol!r}")
+    if bounds is not None:
+        bounds = _bounds(bounds, x0, dtype)
+        if not traced:
+            _check_inside(x0, bounds)
+    args = jax.tree.map(functools.partial(_argument, dtype), args)
+    budget = Budget(np.asarray(tol, dtype), np.int32(max_iterations))
+    rows = int(max_iterations) + 1 if history else None
+    return dataclasses.replace(setting, rows=rows), Problem(x0, args, bounds, budget), traced
+
+
+def _floating(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.core.Tracer):
+        leaf = np.asarray(leaf)
+    if leaf.dtype not in (np.float32, np.float64):
+        raise BadInput(
+            f"x0 must hold float32 or float64 numbers, not {leaf.dtype}; write x0.astype(float), or 1.0 for 1"
+        )
+    return leaf
+
+
+def _argument(dtype: Any, leaf: Any) -> Any:
+    """An argument in the precision of x0, if it is a floating array."""
+    if isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype != dtype:
+        return leaf.astype(dtype)
+    return leaf
+
+
+def _bounds(bounds: Any, x0: Params, dtype: Any) -> tuple[Any, Any]:
+    try:
+        lower, upper = bounds
+        return _bound(lower, -np.inf, x0, dtype), _bound(upper, np.inf, x0, dtype)
+    except (TypeError, ValueError):
+        raise BadInput("bounds must be (lower, upper), each None, a number, or of x0's structure and shapes") from None
+
+
+def _bound(bound: Any, none: float, x0: Params, dtype: Any) -> Any:
+    """One side's bounds as a vector."""
+    bound = none if bound is None else bound
+    if jax.tree_util.all_leaves([bound]) and np.ndim(bound) == 0:
+        bound = jax.tree.map(lambda _: bound, x0)
+    leaves = jax.tree.leaves(jax.tree.map(functools.partial(_spread, dtype), bound, x0))
+    return jnp.concatenate(leaves) if any(map(_is_traced, leaves)) else np.concatenate(leaves)
+
+
+def _spread(dtype: Any, bound: Any, like: Any) -> Any:
+    if _is_traced(bound):
+        return jnp.broadcast_to(bound.astype(dtype), jnp.shape(like)).reshape(-1)
+    return np.broadcast_to(np.asarray(bound, dtype), np.shape(like)).reshape(-1)
+
+
+def _is_traced(leaf: Any) -> bool:
+    return isinstance(leaf, jax.core.Tracer)
+
+
+def _check_inside(x0: Params, bounds: tuple[Any, Any]) -> None:
+    lower, upper = bounds
+    x = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(x0)])
+    if np.any(lower > upper):
+        i = int(np.argmax(lower > upper))
+        raise BadInput(f"bounds: the lower bound {lower[i]:g} of variable {i} is above its upper bound {upper[i]:g}")
+    outside = (x < lower) | (x > upper)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise BadInput(f"x0 lies outside the bounds: variable {i} is {x[i]:g}, not in [{lower[i]:g}, {upper[i]:g}]")
+
+
+@functools.lru_cache(maxsize=128)
+def program(setting: Setting) -> Callable[[Problem], Solution]:
+    """The compiled solver. Kept for the last 128 functions: a function made anew for every call is compiled anew."""
+    return jax.jit(functools.partial(_solve, setting))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solve(setting: Setting, problem: Problem) -> Solution:
+    x, unravel = ravel_pytree(problem.x0)
+    oracle = setting.oracle(unravel, problem.args, problem.bounds)
+    state = setting.method.run(oracle, problem.budget, setting.method.begin(oracle, x, setting.rows))
+    return solution(setting.method.finish(oracle, state), unravel)
+
+
+@_solve.defjvp
+def _solve_jvp(setting: Setting, primals: Any, tangents: Any) -> tuple[Solution, Solution]:
+    (problem,), (change,) = primals, tangents
+    found = _solve(setting, problem)
+    x, unravel = ravel_pytree(found.x)
+    dx, d_value = tangent(
+        lambda x, args: setting._value(unravel, args, x), x, problem.args, change.args, problem.bounds, change.bounds
+    )
+    zero = jax.tree.map(_zero_tangent, found)
+    return found, dataclasses.replace(zero, x=unravel(dx), value=d_value)
+
+
+def _zero_tangent(leaf: Any) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def solution(end: Ended, unravel: Callable) -> Solution:
+    return Solution(
+        x=unravel(end.x),
+        value=end.value,
+        gradient=unravel(end.gradient),
+        gradient_norm=end.gradient_norm,
+        status=Status(end.walk.status),
+        iterations=end.walk.iterations,
+        evaluations=end.walk.evaluations,
+        covariance=end.covariance,
+        history=end.walk.history,
+    )
+
+
+def _scalar(value: Any, x: Any) -> Any:
+    value = jnp.asarray(value)
+    if value.shape != ():
+        raise BadInput(
+            f"fun must return one number, not an array of shape {value.shape}; "
+            "for a sum of squares use least_squares(fun, x0)"
+        )
+    return _real(value, "fun").astype(x.dtype)
+
+
+def _residual(r: Any, x: Any) -> Any:
+    r, _ = ravel_pytree(r)
+    if r.size == 0:
+        raise BadInput("residual returned nothing: at least one number is wanted")
+    return _real(r, "residual").astype(x.dtype)
+
+
+def _real(array: Any, what: str) -> Any:
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise BadInput(
+            f"{what} must return real numbers, not {array.dtype}; return real and imaginary parts side by side"
+        )
+    return array
+
+
+def _like(function: Callable, unravel: Callable, args: tuple, *vectors: Any) -> Any:
+    """The vector that a user's gradient or product gives for vectors, all in x0's structure there."""
+    out, _ = ravel_pytree(function(*map(unravel, vectors), *args))
+    if out.shape != vectors[0].shape:
+        raise BadInput(f"jac and hvp must return x0's structure, {vectors[0].size} numbers, not {out.size}")
+    return out.astype(vectors[0].dtype)
+
+
+def _jacobian(J: Any, outs: list[int], ins: list[int]) -> Any:
+    """The Jacobian as a matrix (m, n), from blocks nested as `jax.jacobian` nests them."""
+    blocks = iter(jax.tree.leaves(J))
+    shapes = [jnp.shape(block) for block in jax.tree.leaves(J)]
+    if [math.prod(shape) for shape in shapes] != [m * n for m in outs for n in ins]:
+        raise BadInput(
+            f"jac must return {sum(outs)} × {sum(ins)} numbers, of shape residual.shape + x0.shape, not {shapes}"
+        )
+    return jnp.block([[jnp.reshape(next(blocks), (m, n)) for n in ins] for m in outs])
