@@ -65,14 +65,14 @@ def test_the_memory_budget_changes_no_bit(monkeypatch, budget, every):
 
 
 def test_memory_stays_within_the_budget():
-    engine._sizes.clear()
+    engine._cuts.clear()
     task = osc.task("airfoil-mlp", batch=None)
     drive = engine.Drive(
         jax.tree.map(lambda x: np.asarray([x]), osc.Adam()), 1, engine.cast(task, "float64"), np.arange(4000), 10, 1
     )
-    high, wide, most = drive._sizes()
-    assert drive._held(high, wide, most) <= engine.BUDGET
-    assert wide < 4000  # 4000 seeds × 1500 rows × 32 units would not fit
+    cut = drive._cut()
+    assert drive._held(cut) * engine._cores() <= engine.BUDGET
+    assert cut.wide < 4000  # 4000 seeds × 1500 rows × 32 units would not fit
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from optiscope.tasks.batches import Epochs, Everything, WithoutReplacement, With
 
 def drawn(sampler, steps, seed=0):
     state, rows = sampler.begin(jax.random.key(seed)), []
+    draw = jax.jit(sampler.draw)
     for k in range(steps):
-        batch, state = sampler.draw(state, k)
+        batch, state = draw(state, k)
         rows.append((np.asarray(batch.rows), None if batch.weight is None else np.asarray(batch.weight)))
     return rows
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +27,9 @@ from ..tasks.contract import Params, Problem, Task
 
 BUDGET = 2**29
 """Bytes that one compiled program may hold at a time, its outputs included."""
+
+CACHE = 2**19
+"""Bytes of lanes that go through all their steps together: what a core's own cache holds beside their temporaries."""
 
 DTYPES = ("float32", "float64")
 RECORDS = ("params", "grads", "states", "steps")
@@ -143,19 +149,40 @@ def _segments(
     blocks: int,
     every: int,
     record: tuple,
+    together: int,
 ) -> Any:
     """A segment for every setting and every seed: leaves of shape (settings, seeds, …).
 
-    `index` numbers the settings, for the rules that have no numbers of their own.
+    `index` numbers the settings, for the rules that have no numbers of their own. So many settings as `together` says
+    go through all their steps before the next ones begin.
     """
     one = functools.partial(segment, blocks=blocks, every=every, record=record)
-    begun = 0 if isinstance(lanes, Lane) else None
     each = jax.vmap(one, in_axes=(None, None, 0, 0, 0, None))
     # Seeds inside settings: what depends on the seed alone is computed once for all settings.
-    settings: Callable[..., Any] = jax.vmap(
-        lambda _, rule, lane: each(rule, task, seeds, lane, batches, k0), in_axes=(0, 0, begun)
-    )
-    return settings(index, rules, lanes)
+    if isinstance(lanes, Lane):
+        return _mapped(lambda _, rule, lane: each(rule, task, seeds, lane, batches, k0), together, index, rules, lanes)
+    return _mapped(lambda _, rule: each(rule, task, seeds, lanes, batches, k0), together, index, rules)
+
+
+def _mapped(setting: Callable[..., Any], together: int, index: Any, *rest: Any) -> Any:
+    if together == len(index):  # a loop of one turn would cost XLA a copy of every lane
+        return jax.vmap(setting)(index, *rest)
+    return jax.lax.map(lambda x: setting(*x), (index, *rest), batch_size=together)
+
+
+class Cut(NamedTuple):
+    """How much one compiled program takes."""
+
+    high: int
+    """Settings."""
+    together: int
+    """Settings that go through all their steps together, before the next ones begin; a divisor of `high`."""
+    wide: int
+    """Seeds."""
+    most: int
+    """Steps, at the most."""
+    drawn: bool
+    """Whether batches are drawn, or every step sees everything."""
 
 
 @dataclasses.dataclass
@@ -179,91 +206,113 @@ class Drive:
     def all(self) -> dict[str, Any]:
         """Every run, leaves of shape (settings, seeds, …): "loss" at each record but the last, the records asked for,
         and "final", "total" and "broke_at" at the end."""
-        high, wide, most = self._sizes()
-        rows = []
-        for i in range(0, self.settings, high):
-            rules = jax.tree.map(lambda leaf, i=i: padded(leaf[i : i + high], high), self.rules)
-            cells = [self._cell(high, rules, self._seeds(j, wide), most) for j in range(0, len(self.seeds), wide)]
-            rows.append(jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(self.seeds)], *cells))
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[: self.settings], *rows)
+        cut = self._cut()
+        begun, compiling = time.perf_counter(), self.compile_seconds
+        corners = [(i, j) for i in range(0, self.settings, cut.high) for j in range(0, len(self.seeds), cut.wide)]
+        x64 = jax.enable_x64.value
 
-    def _seeds(self, j: int, wide: int) -> np.ndarray:
-        return padded(self.seeds[j : j + wide], wide).astype(np.uint32)
+        def cell(corner: tuple[int, int]) -> dict[str, Any]:
+            with jax.enable_x64(x64):  # a thread has a setting of its own
+                return self._cell(cut, *corner)
 
-    def _cell(self, high: int, rules: Rule, seeds: np.ndarray, most: int) -> dict[str, Any]:
+        with ThreadPoolExecutor(_cores()) as threads:
+            cells = list(threads.map(cell, corners))
+        across = -(-len(self.seeds) // cut.wide)
+        rows = [_joined(cells[i : i + across], 1, len(self.seeds)) for i in range(0, len(cells), across)]
+        made = _joined(rows, 0, self.settings)
+        self.run_seconds += time.perf_counter() - begun - (self.compile_seconds - compiling)
+        return made
+
+    def _cell(self, cut: Cut, i: int, j: int) -> dict[str, Any]:
         """All steps of some settings on some seeds, what is made moved out of the device as it comes."""
-        lanes, states = self._opening(seeds)
+        rules, seeds = self._rules(i, cut.high), self._seeds(j, cut.wide)
+        lanes, states = self._call(_starts, self.task, seeds)
+        if self.start is not None:
+            lanes = jax.tree.map(lambda given, drawn: np.broadcast_to(given, drawn.shape), self.start, lanes)
         made: list[dict[str, Any]] = []
-        final: Any = None
-        for k, blocks, every, recorded in cuts(self.steps, self.every, most):
-            states, batches = self._call(_batches, self.task, seeds, states, np.int32(k), count=blocks * every)
+        final = batches = None
+        for k, blocks, every, recorded in cuts(self.steps, self.every, cut.most):
+            if cut.drawn:
+                states, batches = self._call(_batches, self.task, seeds, states, np.int32(k), count=blocks * every)
             lanes, some, final = self._call(
-                _segments, np.arange(high), rules, self.task, seeds, lanes, batches, np.int32(k),
-                blocks=blocks, every=every, record=self.record,
+                _segments, np.arange(cut.high), rules, self.task, seeds, lanes, batches, np.int32(k),
+                blocks=blocks, every=every, record=self.record, together=cut.together,
             )  # fmt: skip
             if recorded:
                 made.append(jax.device_get(some))
-        whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=2), *made)
+        whole = _joined(made, 2)
         if "params" in self.record:
             whole["params"] = jax.tree.map(_appended, whole["params"], jax.device_get(lanes.params))
         return {**whole, **jax.device_get({"final": final, "total": lanes.total, "broke_at": lanes.broke_at})}
 
-    def _opening(self, seeds: np.ndarray) -> Any:
-        starts, states = self._call(_starts, self.task, seeds)
-        if self.start is not None:
-            starts = jax.tree.map(lambda given, drawn: np.broadcast_to(given, drawn.shape), self.start, starts)
-        return starts, states
+    def _rules(self, i: int, high: int) -> Rule:
+        return jax.tree.map(lambda leaf: padded(leaf[i : i + high], high), self.rules)
 
-    def _sizes(self) -> tuple[int, int, int]:
-        """How many settings, seeds and steps one program takes: as many as the budget allows."""
-        key = (signature((self.rules, self.task, self.seeds)), self.steps, self.every, self.record, BUDGET)
-        if key not in _sizes:
-            _sizes[key] = self._measured()
-        return _sizes[key]
+    def _seeds(self, j: int, wide: int) -> np.ndarray:
+        return padded(self.seeds[j : j + wide], wide).astype(np.uint32)
 
-    def _measured(self) -> tuple[int, int, int]:
-        seed = self._seeds(0, 1)
-        one = jax.tree.map(lambda leaf: leaf[:1], self.rules)
+    def _cut(self) -> Cut:
+        key = (signature((self.rules, self.task, self.seeds)), self.steps, self.every, self.record, BUDGET, CACHE)
+        if key not in _cuts:
+            _cuts[key] = self._measured()
+        return _cuts[key]
+
+    def _measured(self) -> Cut:
+        """As much as the budget allows, but at least a program for every core."""
+        cores, seed = _cores(), self._seeds(0, 1)
+        budget = BUDGET // cores
         starts, states = jax.eval_shape(_starts, self.task, seed)
         batches = jax.eval_shape(functools.partial(_batches, count=1), self.task, seed, states, 0)[1]
-        shapes = functools.partial(_segments, blocks=1, every=1, record=self.record)
-        lane, made, _ = jax.eval_shape(shapes, np.arange(1), one, self.task, seed, starts, batches, 0)
+        shapes = functools.partial(_segments, blocks=1, every=1, record=self.record, together=1)
+        lane, made, _ = jax.eval_shape(shapes, np.arange(1), self._rules(0, 1), self.task, seed, starts, batches, 0)
+
+        high = -(-self.settings // cores)
+        wide = len(self.seeds) if self.settings >= cores else -(-len(self.seeds) // cores)
         # A lane is read and written, and its gradient and a few temporaries stand beside it.
-        wide = max(1, min(len(self.seeds), BUDGET // (8 * _bytes(lane))))
-        high = max(1, min(self.settings, BUDGET // (8 * _bytes(lane) * wide)))
+        wide = max(1, min(wide, budget // (8 * _bytes(lane))))
+        high = max(1, min(high, budget // (8 * _bytes(lane) * wide)))
         while True:
+            turns = -(-high // max(1, CACHE // (_bytes(lane) * wide)))
+            together = -(-high // turns)
             a_step = wide * (_bytes(batches) + high * _bytes(made) / self.every)
-            most = max(1, min(self.steps, int(BUDGET / 2 / a_step)))
-            held = self._held(high, wide, most)
-            if held <= BUDGET or high == wide == 1:
-                return high, wide, most
+            most = max(1, min(self.steps, int(budget / 2 / a_step)))
+            cut = Cut(turns * together, together, wide, most, bool(jax.tree.leaves(batches)))
+            held = self._held(cut)
+            if held <= budget or high == wide == 1:
+                return cut
             # What the compiler needs beyond the foreseen, such as a layer's outputs for all rows, grows with lanes.
-            shrink = BUDGET / held / 1.2
+            shrink = budget / held / 1.2
             high, wide = (max(1, int(high * shrink)), wide) if high > 1 else (1, max(1, int(wide * shrink)))
 
-    def _held(self, high: int, wide: int, most: int) -> int:
+    def _held(self, cut: Cut) -> int:
         """The bytes that the first program would hold, by the compiler's own count."""
-        rules = jax.tree.map(lambda leaf: padded(leaf[:1], high), self.rules)
-        seeds = self._seeds(0, wide)
-        k, blocks, every, _ = next(cuts(self.steps, self.every, most))
+        seeds = self._seeds(0, cut.wide)
+        k, blocks, every, _ = next(cuts(self.steps, self.every, cut.most))
         starts, states = jax.eval_shape(_starts, self.task, seeds)
         count = functools.partial(_batches, count=blocks * every)
         batches = jax.eval_shape(count, self.task, seeds, states, k)[1]
-        program, seconds = compiled(
-            _segments, np.arange(high), rules, self.task, seeds, starts, batches, np.int32(k),
-            blocks=blocks, every=every, record=self.record,
+        program = self._program(
+            _segments, np.arange(cut.high), self._rules(0, cut.high), self.task, seeds, starts, batches, np.int32(k),
+            blocks=blocks, every=every, record=self.record, together=cut.together,
         )  # fmt: skip
-        self.compile_seconds += seconds
         analysis = program.memory_analysis()
         return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
 
     def _call(self, function: Callable, *arguments: Any, **statics: Any) -> Any:
-        program, seconds = compiled(function, *arguments, **statics)
-        self.compile_seconds += seconds
-        begun = time.perf_counter()
-        made = jax.block_until_ready(program(*arguments))  # type: ignore[no-untyped-call]
-        self.run_seconds += time.perf_counter() - begun
-        return made
+        return self._program(function, *arguments, **statics)(*arguments)
+
+    def _program(self, function: Callable, *arguments: Any, **statics: Any) -> Any:
+        with _compiling:  # or two threads would compile the same program
+            program, seconds = compiled(function, *arguments, **statics)
+            self.compile_seconds += seconds
+        return program
+
+
+def _cores() -> int:
+    """How many programs run at a time: one a core, for a program of lanes in a core's cache is one thread's work."""
+    if jax.default_backend() != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cuts(steps: int, every: int, most: int) -> Iterator[tuple[int, int, int, bool]]:
@@ -317,7 +366,8 @@ def check(rule: Any, task: Any, steps: int | None, seeds: int | Sequence[int], d
     return int(steps), listed
 
 
-_sizes: dict[Any, tuple[int, int, int]] = {}
+_cuts: dict[Any, Cut] = {}
+_compiling = threading.Lock()
 _programs: OrderedDict[Any, Any] = OrderedDict()
 PROGRAMS = 64
 """How many compiled programs are kept, the latest used."""
@@ -343,6 +393,16 @@ def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, 
     if len(_programs) > PROGRAMS:
         _programs.popitem(last=False)
     return _programs[key], time.perf_counter() - begun
+
+
+def _joined(pieces: list[Any], axis: int, length: int | None = None) -> Any:
+    """Pieces of a result as one, cut to `length`: the last piece may have been padded."""
+
+    def one(*parts: np.ndarray) -> np.ndarray:
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+        return whole if length in (None, whole.shape[axis]) else whole.take(range(length), axis=axis)
+
+    return jax.tree.map(one, *pieces)
 
 
 def _appended(records: np.ndarray, last: np.ndarray) -> np.ndarray:
