@@ -10,7 +10,7 @@ import pytest
 
 import optiscope as osc
 from optiscope.frameworks import numpy as front
-from optiscope.lab import engine
+from optiscope.lab import drive
 
 ROSENBROCK = osc.task("rosenbrock")
 RULES = [osc.GradientDescent(lr=1e-3), osc.Adam(lr=0.05), osc.Nadam(lr=0.02), osc.RMSProp(centered=True, momentum=0.5)]
@@ -56,7 +56,7 @@ def test_the_memory_budget_changes_no_bit(monkeypatch, budget, every):
     task = osc.task("airfoil", batch=64)
     ask = {"steps": 30, "seeds": 5, "every": every, "record": ["params", "steps"], "dtype": "float64"}
     whole = osc.run(osc.Adam(lr=0.01), task, **ask)
-    monkeypatch.setattr(engine, "BUDGET", budget)
+    monkeypatch.setattr(drive, "BUDGET", budget)
     cut = osc.run(osc.Adam(lr=0.01), task, **ask)
     np.testing.assert_array_equal(whole.at, cut.at)
     for a, b in zip(jax.tree.leaves((whole.loss, whole.params)), jax.tree.leaves((cut.loss, cut.params)), strict=True):
@@ -65,13 +65,13 @@ def test_the_memory_budget_changes_no_bit(monkeypatch, budget, every):
 
 
 def test_memory_stays_within_the_budget():
-    engine._cuts.clear()
+    drive._cuts.clear()
     task = osc.task("airfoil-mlp", batch=None)
-    drive = engine.Drive(
-        jax.tree.map(lambda x: np.asarray([x]), osc.Adam()), 1, engine.cast(task, "float64"), np.arange(4000), 10, 1
+    work = drive.Drive(
+        jax.tree.map(lambda x: np.asarray([x]), osc.Adam()), 1, drive.cast(task, "float64"), np.arange(4000), 10, 1
     )
-    cut = drive._cut()
-    assert drive._held(cut) * engine._cores() <= engine.BUDGET
+    cut = work._cut()
+    assert work._held(cut) * drive._cores() <= drive.BUDGET
     assert cut.wide < 4000  # 4000 seeds × 1500 rows × 32 units would not fit
 
 
@@ -79,7 +79,7 @@ def test_memory_stays_within_the_budget():
     ("steps", "every", "most"), [(10, 1, 10), (10, 1, 3), (10, 3, 10), (10, 3, 2), (7, 7, 2), (1, 1, 1), (9, 4, 4)]
 )
 def test_cuts_cover_every_step_once_and_record_on_multiples(steps, every, most):
-    pieces = list(engine.cuts(steps, every, most))
+    pieces = list(drive.cuts(steps, every, most))
     covered = [k for start, blocks, length, _ in pieces for k in range(start, start + blocks * length)]
     assert covered == list(range(steps))
     assert all(blocks * length <= most for _, blocks, length, _ in pieces)

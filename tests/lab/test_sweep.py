@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 import optiscope as osc
-from optiscope.lab import engine
+from optiscope.lab import drive
 
 RULES = [osc.Momentum(lr=lr, momentum=mu) for lr, mu in ((1e-4, 0.5), (1e-3, 0.9), (0.5, 0.99))]
 
 
-@pytest.mark.parametrize("budget", [engine.BUDGET, 2_000])
+@pytest.mark.parametrize("budget", [drive.BUDGET, 2_000])
 @pytest.mark.parametrize(("name", "settings"), [("rosenbrock", {}), ("airfoil", {"batch": 500})])
 def test_each_cell_is_a_run(monkeypatch, budget, name, settings):
     task = osc.task(name, **settings)
-    monkeypatch.setattr(engine, "BUDGET", budget)
+    monkeypatch.setattr(drive, "BUDGET", budget)
     swept = osc.sweep(osc.stack(RULES), task, steps=12, seeds=5, dtype="float64")
     for i, rule in enumerate(RULES):
         runs = osc.run(rule, task, steps=12, seeds=5, dtype="float64")

@@ -12,7 +12,10 @@ import numpy as np
 from ..errors import BadInput
 from ..rules.contract import Rule
 from ..tasks.contract import Params, Task
-from . import engine
+from .arguments import check
+from .drive import Drive, cast
+
+RECORDS = ("params", "grads", "states", "steps")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,16 +84,16 @@ def run(
     Raises:
         BadInput: an argument is invalid, or `start` has not the structure and shapes of the task's parameters.
     """
-    total, listed = engine.check(rule, task, steps, seeds, dtype)
+    total, listed = check(rule, task, steps, seeds, dtype)
     if isinstance(every, bool) or not isinstance(every, int) or not 1 <= every <= total:
         raise BadInput(f"every must be a whole number from 1 to {total}, the steps there are, not {every!r}")
     for what in record:
-        if what not in engine.RECORDS:
-            raise BadInput(f"record takes any of {', '.join(engine.RECORDS)}, not {what!r}")
+        if what not in RECORDS:
+            raise BadInput(f"record takes any of {', '.join(RECORDS)}, not {what!r}")
     with jax.enable_x64(dtype == "float64"):
-        alone = jax.tree.map(lambda leaf: leaf[None], engine.cast(rule, dtype))
+        alone = jax.tree.map(lambda leaf: leaf[None], cast(rule, dtype))
         begin = None if start is None else _checked(start, task, dtype)
-        drive = engine.Drive(alone, 1, engine.cast(task, dtype), listed, total, every, tuple(record), begin)
+        drive = Drive(alone, 1, cast(task, dtype), listed, total, every, tuple(record), begin)
         made = jax.tree.map(lambda x: x[0], drive.all())
     return Runs(
         rule=rule,
@@ -99,7 +102,7 @@ def run(
         at=np.append(np.arange(0, total, every), total),
         loss=np.concatenate([made["loss"], made["final"][:, None]], axis=1),
         broke_at=made["broke_at"],
-        **{what: made.get(what) for what in engine.RECORDS},
+        **{what: made.get(what) for what in RECORDS},
         compile_seconds=drive.compile_seconds,
         run_seconds=drive.run_seconds,
     )
@@ -108,7 +111,7 @@ def run(
 def _checked(start: Params, task: Task, dtype: str) -> Params:
     wanted = jax.eval_shape(lambda: task.sample(jax.random.key(0)).start)
     try:
-        given = engine.cast(np.asarray(start) if hasattr(wanted, "shape") else start, dtype)
+        given = cast(np.asarray(start) if hasattr(wanted, "shape") else start, dtype)
     except (TypeError, ValueError):
         raise BadInput(f"start must hold numbers, not {start!r}") from None
     shapes = [jax.tree.map(lambda x: tuple(x.shape), tree) for tree in (wanted, given)]

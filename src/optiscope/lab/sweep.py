@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import BadInput
 from ..rules.contract import Rule
 from ..tasks.contract import Task
-from . import engine
+from .arguments import check
+from .drive import Drive, cast
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,13 +58,13 @@ def sweep(
     Raises:
         BadInput: an argument is invalid.
     """
-    total, listed = engine.check(rules, task, steps, seeds, dtype)
+    total, listed = check(rules, task, steps, seeds, dtype)
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(rules)}
     if len(lengths) != 1 or lengths == {()}:
         raise BadInput("a sweep needs a rule whose leaves all have one leading axis; make it with stack([...])")
     ((settings,),) = lengths
     with jax.enable_x64(dtype == "float64"):
-        drive = engine.Drive(engine.cast(rules, dtype), settings, engine.cast(task, dtype), listed, total, every=total)
+        drive = Drive(cast(rules, dtype), settings, cast(task, dtype), listed, total, every=total)
         made = drive.all()
     broken = made["broke_at"] >= 0
     final, mean = (np.where(broken, np.inf, score) for score in (made["final"], made["total"] / total))
