@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optiscope.solvers import Backtracking, HagerZhang, StrongWolfe
@@ -84,6 +84,7 @@ def test_a_function_that_only_rises():
     st.floats(0.01, 10),
     st.sampled_from([StrongWolfe(), StrongWolfe(c2=0.1), HagerZhang()]),
 )
+@example([0.0, 1.0, 1.0, 1.0], 1.0, StrongWolfe())  # x (x − 1)³: at 1 the slope vanishes at the height of 0
 def test_random_quartics(roots, first, how):
     """Any quartic that goes up at both ends and down at 0 has a point that meets the conditions."""
     coefficients = np.polynomial.polynomial.polyfromroots(roots)
@@ -97,4 +98,6 @@ def test_random_quartics(roots, first, how):
             break
         t = float(following)
     assert verdict == ACCEPT
-    assert p(t) < p(0.0)
+    # Lower; or a tie but for rounding, which Hager & Zhang's approximate conditions take where the slope has eased.
+    tie = abs(p(t) - p(0.0)) <= 10 * np.finfo(float).eps * abs(p(0.0))
+    assert p(t) < p(0.0) or (tie and abs(p.deriv()(t)) <= -0.9 * p.deriv()(0.0))
