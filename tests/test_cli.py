@@ -170,6 +170,8 @@ def test_rules_and_tasks_list_and_describe(optiscope):
         ("trace rosenbrock --from a,b", "--from takes numbers separated by commas"),
         ("trace rosenbrock --from 1,inf", "--from needs finite numbers"),
         ("trace airfoil", "airfoil is no landscape"),
+        ("trace rosenbrock --rules ,", "at least one rule is wanted"),
+        ("trace rosenbrock --rules adam,adam", "adam is there twice"),
         ("minimize airfoil", "airfoil is no landscape"),
         ("minimize rosenbrock --method bfsg", "bfgs"),
         ("fit nothing.csv --model b*x --start b=1", "cannot read 'nothing.csv': No such file or directory"),

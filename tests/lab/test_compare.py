@@ -71,7 +71,7 @@ def test_a_given_target_counts():
     ("rules", "sentence"),
     [
         ([], "at least one rule"),
-        (["adam", "adam"], "adam is in the comparison twice"),
+        (["adam", "adam"], "adam is there twice"),
         (["admm"], "unknown rule 'admm'; did you mean 'adam'"),
         (["adam:lr"], "a rule is written name:field=value"),
         (["adam:lr=1,lr=2"], "sets lr twice"),

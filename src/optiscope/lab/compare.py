@@ -149,13 +149,7 @@ def compare(
     Raises:
         BadInput: no rules, the same one twice, or an argument is invalid.
     """
-    contenders = [contender_of(given, choose) for given in rules]
-    labels = [c.label for c in contenders]
-    if not labels:
-        raise BadInput("compare needs at least one rule; 'optiscope rules' lists them")
-    for label in labels:
-        if labels.count(label) > 1:
-            raise BadInput(f"{label} is in the comparison twice; give one of them another setting")
+    contenders = contenders_of(rules, choose)
     steps = task.steps if steps is None else steps
 
     pairs = []
@@ -185,6 +179,22 @@ def learning_rates(rule: Rule) -> list[float]:
     space = rule.hypers()["lr"]
     count = round(PER_DECADE * math.log10(space.high / space.low)) + 1
     return [float(f"{lr:.1e}") for lr in space.quantile(np.linspace(0, 1, count))]
+
+
+def contenders_of(rules: Sequence[str | Rule], choose: bool) -> list[Contender]:
+    """Rules and texts as contenders.
+
+    Raises:
+        BadInput: there are none, one is there twice, or a text names no rule or sets an invalid field.
+    """
+    contenders = [contender_of(given, choose) for given in rules]
+    labels = [c.label for c in contenders]
+    if not labels:
+        raise BadInput("at least one rule is wanted; 'optiscope rules' lists them")
+    for label in labels:
+        if labels.count(label) > 1:
+            raise BadInput(f"{label} is there twice; give one of them another setting")
+    return contenders
 
 
 def contender_of(given: str | Rule, choose: bool) -> Contender:

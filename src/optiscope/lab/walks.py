@@ -9,7 +9,7 @@ import numpy as np
 
 from ..rules.contract import Rule
 from ..tasks.landscapes import Landscape
-from .compare import Contender, Progress, contender_of, learning_rates
+from .compare import Contender, Progress, contenders_of, learning_rates
 from .run import Runs, run
 
 MARGIN = 0.25
@@ -43,8 +43,7 @@ def walks(
     """
     point = None if start is None else np.asarray(start, float)
     found = []
-    for given in rules:
-        contender = contender_of(given, choose)
+    for contender in contenders_of(rules, choose):
         progress(contender.label, "running")
         rates = learning_rates(contender.rule) if contender.chosen else [None]
         tried = [_walk(contender, lr, landscape, point, steps, seed) for lr in rates]

@@ -31,5 +31,5 @@ def fitted(fit: Fit, column: str, columns: Mapping[str, np.ndarray]) -> Figure:
         above.legend()
         below.axhline(0, color="0.6", linewidth=0.8)
         below.plot(x, y - model, "o", color=style.COLOURS[1], markersize=3)
-        below.set(xlabel=column, ylabel="residual")
+        below.set(xlabel=column, ylabel=f"{fit.response} − formula")
     return drawn
