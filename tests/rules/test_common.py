@@ -70,6 +70,7 @@ WRAPPED = [
     osc.Scheduled(osc.Adam(), b1=osc.Cosine(0.9, 40, 0.5), eps=osc.Exponential(1e-3, 0.9)),
     osc.Scheduled(osc.WeightDecay(osc.ClipByValue(osc.Lion())), lr=osc.InverseSqrt(0.1), limit=osc.Constant(0.5)),
     osc.Scheduled(osc.Scheduled(osc.Nadam(), b2=osc.Polynomial(0.9, 0.99, 40)), lr=osc.Cosine(0.1, 40)),
+    osc.Annealed(osc.ClipByValue(osc.Adam(), 0.7), 40, 0.2, 2.0, 0.1),
     *(osc.Scheduled(osc.Momentum(lr_in="velocity"), lr=schedule) for schedule in SCHEDULES),
 ]
 

@@ -102,6 +102,7 @@ def tune(
     steps: int | None = None,
     score: str = "final",
     space: Mapping[str, Space] | None = None,
+    extend: bool = True,
     dtype: str = "float32",
     seed: int = 0,
     progress: Callable[[str, str], None] = lambda label, doing: None,
@@ -119,6 +120,7 @@ def tune(
         score: "final", the loss at the end; or "mean", the mean of the losses over the first one. Lower is better;
             a setting's score is the mean over its seeds, infinite if one diverged.
         space: what to search, by field; by default every field's declared space.
+        extend: False keeps to the space and to the trials, so that rules can be given equal ones.
         seed: of the draws.
         progress: told the rule and what is being done.
 
@@ -156,7 +158,7 @@ def tune(
         values = {field: float(v[winner]) for field, v in again.items()}
         edges = {field: side for field, v in values.items() if (side := _edge(searched[field], v))}
         wider = {field: _extended(searched[field], side) for field, side in edges.items()}
-        if round_ == ROUNDS - 1 or not any(wider.values()):
+        if not extend or round_ == ROUNDS - 1 or not any(wider.values()):
             break
         searched |= {field: found for field, found in wider.items() if found}
 
@@ -184,9 +186,9 @@ def tune(
 
 
 def _space(rule: Rule, fixed: Mapping[str, Any], given: Mapping[str, Space] | None) -> dict[str, Space]:
-    declared = rule.hypers()
+    declared = {**rule.hypers(), **rule.spaces()}
     if given is None:
-        found = {f: s for f, s in declared.items() if f not in fixed and getattr(rule, f) is not None}
+        found = {f: s for f, s in rule.spaces().items() if f not in fixed}
     else:
         found = dict(given)
         for field, space in found.items():

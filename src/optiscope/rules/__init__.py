@@ -20,4 +20,4 @@ from .schedules import (
     schedule,
 )
 from .spaces import LogUniform, OneMinusLogUniform, Space, Uniform
-from .wrappers import L2, ClipByNorm, ClipByValue, Scheduled, WeightDecay, Wrapper
+from .wrappers import L2, Annealed, ClipByNorm, ClipByValue, Scheduled, WeightDecay, Wrapper

@@ -95,6 +95,14 @@ class Rule(ABC):
         """The hyperparameters with their search spaces, in the order of declaration."""
         return {f.name: f.metadata["space"] for f in _fields(cls) if "space" in f.metadata}
 
+    def settings(self) -> dict[str, Any]:
+        """The hyperparameters' values, those of a rule that this one holds included."""
+        return {name: getattr(self, name) for name in self.hypers()}
+
+    def spaces(self) -> dict[str, Space]:
+        """What tuning searches: the spaces of the hyperparameters that are set, by name, a held rule's included."""
+        return {name: space for name, space in self.hypers().items() if getattr(self, name) is not None}
+
     @classmethod
     def variants(cls) -> dict[str, tuple[Any, ...]]:
         """The variant fields with their choices, the default first."""

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput, unknown
+from ..values import static
 from .contract import Rule, State, hyper, rule
 from .schedules import Schedule
-from .spaces import LogUniform
+from .spaces import LogUniform, Space, Uniform
 
 
 class Wrapper(Rule):
@@ -23,6 +24,12 @@ class Wrapper(Rule):
 
     def init(self, param: Any, xp: Any) -> State:
         return self.rule.init(param, xp)
+
+    def settings(self) -> dict[str, Any]:
+        return {**self.rule.settings(), **super().settings()}
+
+    def spaces(self) -> dict[str, Space]:
+        return {**self.rule.spaces(), **super().spaces()}
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
@@ -127,9 +134,45 @@ class Scheduled(Wrapper):
             if not isinstance(given, Schedule):
                 raise BadInput(f"scheduled: {field} needs a schedule, such as Constant(0.1), not {given!r}")
 
+    def spaces(self) -> dict[str, Space]:
+        return {field: space for field, space in super().spaces().items() if field not in self.schedules}
+
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
         now = {field: _plain(schedule(t - 1, xp)) for field, schedule in self.schedules.items()}
         return self.rule.replace(**now).update(grad, state, param, t, xp)
+
+
+@rule
+class Annealed(Wrapper):
+    """A rule whose lr rises and falls over a run of `steps` steps: a schedule with numbers that can be tuned.
+
+        rise = t / (1 + warmup · steps), at most 1
+        left = 1 − (t − 1 − warmup · steps) / ((1 − warmup) · steps), in [0, 1]
+        lr · rise · (final + (1 − final) · left^power)
+
+    Power 1 is the linear decay after a warm-up of Goyal et al. (2017); final = 1 leaves the lr as it is.
+    """
+
+    rule: Rule
+    steps: int = static()
+    warmup: float = hyper(0.0, Uniform(0.0, 0.5))
+    power: float = hyper(1.0, LogUniform(0.25, 4.0))
+    final: float = hyper(0.0, LogUniform(1e-3, 1.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise BadInput(f"annealed: steps must be a whole number ≥ 1, not {self.steps!r}")
+        if "lr" not in self.rule.spaces():
+            raise BadInput(f"annealed moves the lr of the rule it holds, and {self.rule.name} has none that is free")
+
+    def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
+        risen = self.warmup * self.steps
+        rise = xp.clip(1.0 * t / (1 + risen), 0.0, 1.0)
+        left = 1 - xp.clip((t - 1.0 - risen) / (self.steps - risen), 0.0, 1.0)
+        factor = rise * (self.final + (1 - self.final) * left**self.power)
+        lr = self.rule.settings()["lr"] * factor
+        return self.rule.replace(lr=_plain(lr)).update(grad, state, param, t, xp)
 
 
 def _plain(number: Any) -> Any:
