@@ -55,7 +55,7 @@ def segment(
 
     `lane` is where the last segment ended or, for the first one, the parameters to start from.
     """
-    problem = _problem(task, seed)
+    problem = draw_problem(task, seed)
     lane = lane if isinstance(lane, Lane) else begin(rule, lane)
     step = functools.partial(_step, rule, problem)
 
@@ -90,7 +90,8 @@ def _broke_at(lane: Lane, loss: Any, k: Any) -> Any:
     return jnp.where((lane.broke_at < 0) & ~jnp.isfinite(loss), k, lane.broke_at)
 
 
-def _problem(task: Task, seed: Any) -> Problem:
+def draw_problem(task: Task, seed: Any) -> Problem:
+    """The problem that a seed draws."""
     return task.sample(jax.random.fold_in(jax.random.key(seed), 0))
 
 
@@ -98,7 +99,7 @@ def draw_starts(task: Task, seeds: Any) -> Any:
     """The start of each seed's problem, and the state its batches are drawn from."""
 
     def one(seed: Any) -> Any:
-        problem = _problem(task, seed)
+        problem = draw_problem(task, seed)
         return problem.start, problem.batches.begin(jax.random.fold_in(jax.random.key(seed), 1))
 
     return jax.vmap(one)(seeds)
@@ -108,7 +109,7 @@ def draw_batches(task: Task, seeds: Any, states: Any, k0: Any, *, count: int) ->
     """The batches of `count` steps after `k0` others: leaves of shape (seeds, count, …)."""
 
     def one(seed: Any, state: Any) -> Any:
-        sampler = _problem(task, seed).batches
+        sampler = draw_problem(task, seed).batches
 
         def draw(state: Any, k: Any) -> Any:
             batch, state = sampler.draw(state, k)
