@@ -33,3 +33,30 @@ def browser():
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def small_mnist(tmp_path, monkeypatch):
+    """MNIST's four files with a few images of noise, in place of the real ones."""
+    import gzip
+    import hashlib
+
+    import numpy as np
+
+    from optiscope.tasks import files, mnist
+
+    def idx(numbers):
+        return bytes([0, 0, 8, numbers.ndim]) + np.array(numbers.shape, ">i4").tobytes() + numbers.tobytes()
+
+    draws = np.random.default_rng(0)
+    (tmp_path / "mnist").mkdir()
+    for part, count in (("train", 96), ("t10k", 40)):
+        for name, shape, top in (("images-idx3", (count, 28, 28), 256), ("labels-idx1", (count,), 10)):
+            content = gzip.compress(idx(draws.integers(0, top, shape, np.uint8)))
+            file = f"mnist/{part}-{name}-ubyte.gz"
+            (tmp_path / file).write_bytes(content)
+            monkeypatch.setitem(files.SHA256, file, hashlib.sha256(content).hexdigest())
+    monkeypatch.setenv("OPTISCOPE_DATA", str(tmp_path))
+    mnist.images.cache_clear()
+    yield tmp_path
+    mnist.images.cache_clear()

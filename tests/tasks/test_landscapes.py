@@ -9,7 +9,7 @@ import pytest
 import optiscope as osc
 from optiscope import tasks
 
-LANDSCAPES = [name for name in tasks.names() if isinstance(tasks.task(name), tasks.Landscape)]
+LANDSCAPES = tasks.names(tasks.Landscape)
 
 
 @pytest.mark.parametrize("name", LANDSCAPES)

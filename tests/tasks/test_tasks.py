@@ -15,7 +15,7 @@ from optiscope.tasks import files
 
 
 @pytest.mark.parametrize("name", tasks.names())
-def test_every_task_samples_a_problem_that_its_key_determines(name):
+def test_every_task_samples_a_problem_that_its_key_determines(name, small_mnist):
     task = tasks.task(name)
     one, again, other = (task.sample(jax.random.key(seed)) for seed in (3, 3, 4))
     loss, grads = jax.value_and_grad(one.loss)(one.start)

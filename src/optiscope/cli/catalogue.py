@@ -93,9 +93,10 @@ def _task_facts(name: str, *, whole: bool) -> dict[str, Any]:
 
     from .. import tasks
 
-    make, task = tasks.factory(name), tasks.task(name)
-    facts: dict[str, Any] = {"name": task.name, "summary": headline(make)}
+    make = tasks.factory(name)
+    facts: dict[str, Any] = {"name": name, "summary": headline(make)}
     if whole:
+        task = tasks.task(name)
         parameters = inspect.signature(make).parameters.values()
         facts["settings"] = {p.name: p.default for p in parameters}
         facts["steps"], facts["optimum"] = task.steps, task.optimum

@@ -1,6 +1,6 @@
 """Tasks: what a rule runs on. See `contract` for the idea."""
 
-from . import real, synthetic
+from . import mnist, real, synthetic
 from .batches import Batches, Epochs, Everything, Noise, Rows, WithoutReplacement, WithReplacement
 from .contract import Problem, Task, factory, names, task
 from .landscapes import Landscape, Place

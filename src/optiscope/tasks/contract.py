@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from ..errors import BadInput, unknown
 from .batches import Batches
@@ -27,6 +27,10 @@ class Problem(ABC):
     @abstractmethod
     def loss(self, params: Params, batch: Any = None) -> Any:
         """The loss, a scalar: of everything, or of a `batch` that `batches` drew, which is what a step sees."""
+
+    def record(self, params: Params) -> tuple[Any, dict[str, Any]]:
+        """The loss of everything, and by name whatever other scalars a run is to keep beside it: accuracies, say."""
+        return self.loss(params), {}
 
 
 class Task(ABC):
@@ -77,9 +81,10 @@ def task(what: F | str, /, **settings: Any) -> Any:
     return _registry[name](**settings)
 
 
-def names() -> list[str]:
-    """The names of all tasks."""
-    return sorted(_registry)
+def names(kind: type[Task] = Task) -> list[str]:
+    """The names of all tasks, or of those of one kind, such as `Landscape`; none is made for it: some load data."""
+    kinds = {name: get_type_hints(make).get("return", Task) for name, make in _registry.items()}
+    return sorted(name for name in kinds if issubclass(kinds[name], kind))
 
 
 def factory(name: str) -> Callable[..., Task]:

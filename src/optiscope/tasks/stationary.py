@@ -16,6 +16,10 @@ from .landscapes import Landscape
 
 ITERATIONS = 100
 GRID = 64
+NEAR = 1e-4
+"""Points nearer than this, in widths of the box, are one."""
+MOST = 1000
+"""A plateau is stationary everywhere; so many of its points are enough."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +60,9 @@ def stationary_points(landscape: Landscape) -> tuple[StationaryPoint, ...]:
         # One representative each: the one with the smallest gradient among those in the same small cell.
         good = good[np.argsort(slopes[good], kind="stable")]
         kept: list[int] = []
-        for i in good:
-            if not any(_near(found[i], found[j], span) for j in kept):
-                kept.append(int(i))
+        while len(good) and len(kept) < MOST:
+            kept.append(int(good[0]))
+            good = good[np.abs(found[good] - found[good[0]]).max(axis=1) >= NEAR * span]
         points = [_describe(landscape, found[i], float(values[i]), hessians[i], span) for i in kept]
         points += [_cusp(landscape, x) for x in landscape.minima if not any(_near(x, p.x, span) for p in points)]
     return tuple(sorted(points, key=lambda p: (p.value, p.x)))
@@ -83,7 +87,7 @@ def _newton(f: Any, starts: jax.Array, span: float) -> tuple[jax.Array, ...]:
 
 
 def _near(a: tuple[float, ...], b: tuple[float, ...], span: float) -> bool:
-    return max(abs(p - q) for p, q in zip(a, b, strict=True)) < 1e-4 * span
+    return max(abs(p - q) for p, q in zip(a, b, strict=True)) < NEAR * span
 
 
 def _cusp(landscape: Landscape, x: tuple[float, ...]) -> StationaryPoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +32,35 @@ def softmax(outputs: Any, targets: Any) -> Any:
     return -jnp.sum(targets * jax.nn.log_softmax(outputs), axis=-1)
 
 
+def _right_sign(outputs: Any, targets: Any) -> Any:
+    return jnp.all((outputs > 0) == (targets > 0.5), axis=-1)
+
+
+def _right_class(outputs: Any, targets: Any) -> Any:
+    return jnp.argmax(outputs, axis=-1) == jnp.argmax(targets, axis=-1)
+
+
+_RIGHT: dict[Loss, Loss] = {logistic: _right_sign, softmax: _right_class}
+"""Whether a row is classified rightly, for the losses that classify."""
+
+BLOCK = 2048
+"""Rows that go through the model at a time where the loss of all is wanted: their activations stay small."""
+
+
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "identity": lambda x: x,
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
 }
+
+
+class Model(Protocol):
+    """A network: `init(key)` draws its parameters, and a call maps inputs (rows, …) to outputs (rows, out)."""
+
+    def init(self, key: Any) -> Params: ...
+
+    def __call__(self, params: Params, inputs: Any) -> Any: ...
 
 
 @value
@@ -71,29 +94,67 @@ class MLP:
 
 @value
 class Fit(Problem):
-    """Rows to fit: the loss is the mean of the rows' losses, and `penalty` times the norm of all parameters."""
+    """Rows to fit: the loss is the mean of the rows' losses, and `penalty` times the norm of all parameters.
+
+    Where the loss classifies, the shares of the rows and of the `test` rows that are classified rightly are recorded.
+    """
 
     start: Params
     inputs: jax.Array
     targets: jax.Array
-    model: MLP = static()
+    model: Model = static()
     row_loss: Loss = static()
     batches: Batches = static()
     penalty: float | None = static(default=None)
+    judged: int | None = static(default=None)
+    """The loss that is recorded is that of so many rows, the first ones, where that of all would cost too much."""
+    test: tuple[jax.Array, jax.Array] | None = None
+    """Inputs and targets that no step sees."""
 
     def loss(self, params: Params, batch: Any = None) -> Any:
-        fit = self._mean(params, batch)
+        if batch is None:
+            return self._penalised(params, self._means(params, self._rows, [self.row_loss])[0])
+        losses = self.row_loss(self.model(params, self.inputs[batch.rows]), self.targets[batch.rows])
+        if batch.weight is None:
+            return self._penalised(params, jnp.mean(losses))
+        return self._penalised(params, jnp.sum(losses * batch.weight) / jnp.sum(batch.weight))
+
+    def record(self, params: Params) -> tuple[Any, dict[str, Any]]:
+        if self.row_loss not in _RIGHT:
+            return self.loss(params), {}
+        right = _RIGHT[self.row_loss]
+        fit, share = self._means(params, self._rows, [self.row_loss, right])
+        metrics = {"train_accuracy": share}
+        if self.test is not None:
+            metrics["test_accuracy"] = self._means(params, self.test, [right])[0]
+        return self._penalised(params, fit), metrics
+
+    @property
+    def _rows(self) -> tuple[Any, Any]:
+        return self.inputs[: self.judged], self.targets[: self.judged]
+
+    def _penalised(self, params: Params, fit: Any) -> Any:
         if self.penalty is None:
             return fit
         return fit + self.penalty * jnp.sqrt(sum(jnp.sum(p**2) for p in jax.tree.leaves(params)))
 
-    def _mean(self, params: Params, batch: Any) -> Any:
-        if batch is None:
-            return jnp.mean(self.row_loss(self.model(params, self.inputs), self.targets))
-        losses = self.row_loss(self.model(params, self.inputs[batch.rows]), self.targets[batch.rows])
-        if batch.weight is None:
-            return jnp.mean(losses)
-        return jnp.sum(losses * batch.weight) / jnp.sum(batch.weight)
+    def _means(self, params: Params, rows: tuple[Any, Any], scores: list[Loss]) -> list[Any]:
+        """The mean of each score over the rows, which pass the model once, block by block."""
+        inputs, targets = rows
+        count = len(inputs)
+        if count <= BLOCK:
+            outputs = self.model(params, inputs)
+            return [jnp.mean(score(outputs, targets), dtype=outputs.dtype) for score in scores]
+
+        def block(start: Any) -> list[Any]:
+            # The last block begins early, to be as long as the others, and only what is new in it counts.
+            first = jnp.minimum(start, count - BLOCK)
+            x, y = (jax.lax.dynamic_slice_in_dim(a, first, BLOCK) for a in rows)
+            outputs = self.model(params, x)
+            new = first + jnp.arange(BLOCK) >= start
+            return [jnp.sum(jnp.where(new, score(outputs, y), 0), dtype=outputs.dtype) for score in scores]
+
+        return [jnp.sum(sums) / count for sums in jax.lax.map(block, jnp.arange(0, count, BLOCK))]
 
 
 @value
@@ -103,10 +164,13 @@ class Dataset(Task):
     inputs: Any
     targets: Any
     name: str = static()
-    model: MLP = static()
+    model: Model = static()
     row_loss: Loss = static()
     batches: Batches = static()
     least: float | None = static(default=None)
+    judged: int | None = static(default=None)
+    """See `Fit`."""
+    test: Any = None
 
     @property
     def optimum(self) -> float | None:
@@ -118,4 +182,7 @@ class Dataset(Task):
         return max(200, 2 * getattr(self.batches, "per_epoch", 1))
 
     def sample(self, key: Any) -> Fit:
-        return Fit(self.model.init(key), self.inputs, self.targets, self.model, self.row_loss, self.batches)
+        return Fit(
+            self.model.init(key), self.inputs, self.targets, self.model, self.row_loss, self.batches,
+            judged=self.judged, test=self.test,
+        )  # fmt: skip
