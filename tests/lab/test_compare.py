@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import optiscope as osc
-from optiscope.lab.compare import TUNING_SEEDS, contender_of, learning_rates
+from optiscope.lab.choice import RATE_SEEDS
+from optiscope.lab.contenders import contender_of, learning_rates
 
 QUADRATIC = osc.task("quadratic", spectrum=(1.0, 1.0))
 
@@ -35,14 +36,14 @@ def test_the_rate_is_chosen_on_other_seeds_and_near_the_best_one():
     (row,) = osc.compare(["gd"], task, steps=200, seeds=8).table
     assert row["lr"] == 1.0
     assert row["lr_chosen"]
-    assert not row["lr_at_edge"]
-    assert min(TUNING_SEEDS) >= 2**31
+    assert row["at_edge"] == []
+    assert min(RATE_SEEDS) >= 2**31
     assert osc.compare(["gd"], task, steps=5, seeds=4, choose=False).table[0]["lr"] == 0.01
 
 
 def test_a_rate_at_the_edge_is_flagged():
     task = osc.task("quadratic", spectrum=(1e-3,))
-    assert osc.compare(["gd"], task, steps=20, seeds=4).table[0]["lr_at_edge"]
+    assert osc.compare(["gd"], task, steps=20, seeds=4).table[0]["at_edge"] == ["lr"]
 
 
 def test_the_grid_is_three_a_decade():

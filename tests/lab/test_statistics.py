@@ -48,12 +48,12 @@ def test_paired_against_scipy_and_by_hand():
     found = statistics.paired(other, best)
     assert found.p == pytest.approx(stats.wilcoxon(other, best).pvalue)
     assert found.difference == pytest.approx(np.median(other - best))
-    assert found.better == np.mean(other < best)
+    assert statistics.improvement(other, best).probability == np.mean(other < best)
 
 
 def test_two_failures_on_one_seed_are_a_tie_and_one_is_the_worst():
-    found = statistics.paired(np.array([INF, INF, 1.0, 2.0]), np.array([INF, 1.0, 1.0, 3.0]))
-    assert found.better == (1 + 2 * 0.5) / 4
+    found = statistics.improvement(np.array([INF, INF, 1.0, 2.0]), np.array([INF, 1.0, 1.0, 3.0]))
+    assert found.probability == (1 + 2 * 0.5) / 4
     assert statistics.paired(np.array([1.0, INF]), np.array([1.0, INF])).p == 1
     # Twenty seeds that all fail against a rule that never does: as significant as twenty finite losses.
     assert statistics.paired(np.full(20, INF), np.arange(20.0)).p < 1e-4
@@ -69,3 +69,57 @@ def test_holms_adjustment_by_hand():
 def test_steps_to_a_target():
     loss = np.array([[3.0, 2, 1, 2], [3, 3, 3, 3], [1, 9, 9, 9]])
     assert statistics.steps_to(loss, np.array([0, 10, 20, 30]), 1.5).tolist() == [20, INF, 0]
+
+
+def test_a_stratified_bootstrap_draws_within_each_task():
+    # Two tasks a million apart: resampling over both together would often have more than half from one of them, and
+    # the interquartile mean of the pooled scores would wander from one to the other.
+    scores = np.stack([np.arange(8.0), 1e6 + np.arange(8.0)])
+    low, high = statistics.interval(scores)
+    middle = float(statistics.iqm(scores, axis=None))
+    assert middle == (4 + 5 + 6 + 7 + 4e6 + 0 + 1 + 2 + 3) / 8
+    assert 5e5 <= low <= middle <= high <= 5e5 + 7
+    np.testing.assert_array_equal(statistics.interval(scores[:1]), statistics.interval(scores[0]))
+
+
+def test_the_probability_of_improvement_has_wilsons_interval():
+    # Wilson (1927), as scipy computes it, for 12 seeds of 16.
+    ours, theirs = np.zeros(16), np.r_[np.ones(12), -np.ones(4)]
+    found = statistics.improvement(ours, theirs)
+    wilson = stats.binomtest(12, 16).proportion_ci(method="wilson")
+    np.testing.assert_allclose(found, (0.75, wilson.low, wilson.high), rtol=1e-12)
+    every = statistics.improvement(np.zeros(16), np.ones(16))
+    assert (every.probability, every.high) == (1, 1)
+    assert every.low == pytest.approx(stats.binomtest(16, 16).proportion_ci(method="wilson").low)
+
+
+def test_the_probability_of_improvement_over_tasks_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    chances = np.array([0.5, 0.7, 0.95])
+    covered = []
+    for _ in range(1000):
+        wins = rng.random((3, 32)) < chances[:, None]
+        found = statistics.improvement(np.where(wins, 0.0, 1.0), np.full((3, 32), 0.5))
+        covered.append(found.low <= chances.mean() <= found.high)
+    assert 0.95 - 0.025 < np.mean(covered) < 0.95 + 0.035  # Zou & Donner's is conservative, if anything
+
+
+def test_anytime_loss_is_the_area_under_the_curve_by_hand():
+    at = np.array([0, 10, 20, 25])
+    loss = np.array([[4.0, 2, 2, 0], [1, 1, 1, 1], [1, np.nan, 1, 1]])
+    assert statistics.anytime(loss, at).tolist() == [(30 + 20 + 5) / 25, 1, INF]
+
+
+def test_performance_profiles_by_hand():
+    # Three contenders, four problems: a is fastest on two, b on one; nobody solves the last; c never solves any.
+    costs = np.array([[10.0, 20, 60, INF], [20, INF, 30, INF], [INF] * 4])
+    ratios = statistics.ratios(costs)
+    np.testing.assert_array_equal(ratios, [[1, 1, 2, INF], [2, INF, 1, INF], [INF] * 4])
+    within = np.array([1.0, 1.9, 2, 1e9])
+    assert statistics.profile(ratios[0], within).tolist() == [0.5, 0.5, 0.75, 0.75]
+    assert statistics.profile(ratios[1], within).tolist() == [0.25, 0.25, 0.5, 0.5]
+    assert statistics.profile(ratios[2], within).tolist() == [0, 0, 0, 0]
+
+
+def test_a_target_that_holds_at_the_start_is_a_tie():
+    np.testing.assert_array_equal(statistics.ratios(np.zeros((2, 3))), np.ones((2, 3)))

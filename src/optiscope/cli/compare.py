@@ -87,7 +87,7 @@ def compare(
 def _print_comparison(found: Comparison, seeds: int) -> None:
     scores, facts = [], []
     for row in found.table:
-        lr = "–" if row["lr"] is None else f"{row['lr']:.2g}" + ("!" if row["lr_at_edge"] else "")
+        lr = "–" if row["lr"] is None else f"{row['lr']:.2g}" + ("!" if "lr" in row["at_edge"] else "")
         mean = f"{short(row['mean'])} ± {short(row['standard_error'], 2)}"
         middle = f"{short(row['iqm'])} [{short(row['low'])}, {short(row['high'])}]"
         scores.append([row["rule"], lr, mean, short(row["median"]), middle])
@@ -105,5 +105,5 @@ def _print_comparison(found: Comparison, seeds: int) -> None:
         f"Target: {found.target:.6g}; the median over seeds, and how many of {seeds} got there. "
         "p: paired Wilcoxon test against the best, Holm-adjusted."
     )
-    if any(row["lr_at_edge"] for row in found.table):
+    if any("lr" in row["at_edge"] for row in found.table):
         click.echo("lr!: the best rate is at the edge of the grid; a better one may lie outside.")

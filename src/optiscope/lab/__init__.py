@@ -1,7 +1,9 @@
 """The lab: run rules, compare them, and say how sure one can be."""
 
-from .compare import Comparison, Contender, Entry, compare
+from .compare import Comparison, Entry, compare
+from .contenders import Contender, RuleContender
 from .run import Runs, run
+from .suite import Suite, suite
 from .sweep import Sweep, stack, sweep
 from .tune import Study, tune
 from .walks import walks

@@ -1,59 +1,53 @@
-"""Compare rules on a task: the same seeds for all, a learning rate chosen for each on other seeds, a test at the end.
+"""Compare rules on a task: the same seeds for all, settings chosen for each on other seeds, a test at the end.
 
 Comparing optimizers at arbitrary defaults says nothing, so each rule's learning rate is first chosen from a log grid
-over its declared space, on seeds that the comparison never uses.
+over its declared space, or all its fields are tuned with as many trials as every other rule's, on seeds that the
+comparison never uses.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadInput
-from ..rules.contract import Rule, parse
-from ..rules.spaces import LogUniform
+from ..rules.spaces import Space
 from ..tasks.contract import Task
 from . import statistics
-from .run import Runs, run
-from .sweep import stack, sweep
+from .arguments import seeds_of, steps_of
+from .choice import Choice, choose_all, choose_lr
+from .contenders import Contender, Given, RuleContender, contenders_of
+from .environment import environment
+from .run import Runs
+from .tune import SEARCH_SEEDS
 
-TUNING_SEEDS = range(2**31, 2**31 + 32)
-PER_DECADE = 3
 SIGNIFICANT = 0.05
 
 Progress = Callable[[str, str], None]
 """Called with a contender's label and what is being done with it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Contender:
-    """A rule in a comparison."""
-
-    label: str
-    rule: Rule
-    chosen: bool
-    """Whether the learning rate was chosen here, rather than given."""
-    at_edge: bool = False
-    """Whether the chosen rate is the grid's first or last, so that a better one may lie outside."""
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Entry:
-    """What a comparison found of one contender. Losses are those at the end, over the evaluation seeds."""
+    """What a comparison found of one contender. Losses are over the evaluation seeds."""
 
     contender: Contender
+    choice: Choice | None
+    """How its settings were found; None where they were given."""
     runs: Runs
     summary: statistics.Summary
-    steps_to_target: float
-    """The median over seeds; infinite where half of them never reach it."""
-    reached: int
-    """How many seeds reach the target."""
+    """Of the loss at the end."""
+    anytime: statistics.Summary
+    """Of the mean loss over the run."""
+    needed: np.ndarray
+    """The gradient evaluations to the target, infinite for a seed that never reached it or diverged; shape (seeds,)."""
     against_best: statistics.Paired | None
     """None for the best itself."""
+    improvement: statistics.Improvement | None
+    """The best over this one."""
     p: float | None
     """The test's p-value after Holm's adjustment for all the tests made."""
 
@@ -65,21 +59,28 @@ class Entry:
 
     def row(self) -> dict[str, Any]:
         """The entry in plain numbers."""
-        runs, s, paired = self.runs, self.summary, self.against_best
+        runs, choice, better = self.runs, self.choice, self.improvement
+        settings = {name: _plain(number) for name, number in self.contender.settings.items()}
         return {
             "rule": self.contender.label,
-            "lr": _plain(getattr(self.contender.rule, "lr", None)),
-            "lr_chosen": self.contender.chosen,
-            "lr_at_edge": self.contender.at_edge,
-            **s._asdict(),
+            "lr": settings.get("lr"),
+            "lr_chosen": choice is not None and "lr" in choice.space,
+            "settings": settings,
+            "space": {name: space_text(space) for name, space in choice.space.items()} if choice else {},
+            "trials": choice.trials if choice else 0,
+            "at_edge": list(choice.at_edge) if choice else [],
+            **self.summary._asdict(),
+            "anytime_mean": self.anytime.mean,
+            "anytime_iqm": self.anytime.iqm,
             "diverged": int(runs.diverged.sum()),
             "seeds": len(runs.seeds),
-            "steps_to_target": self.steps_to_target,
-            "reached_target": self.reached,
+            "steps_to_target": float(np.median(self.needed)),
+            "reached_target": int(np.isfinite(self.needed).sum()),
+            "evaluations": int(runs.at[-1]),
             "run_seconds": runs.run_seconds,
             "compile_seconds": runs.compile_seconds,
-            "difference_from_best": paired.difference if paired else 0.0,
-            "better_than_best": paired.better if paired else None,
+            "difference_from_best": self.against_best.difference if self.against_best else 0.0,
+            "best_is_better": better._asdict() if better else None,
             "p": self.p,
             "verdict": self.verdict,
         }
@@ -91,8 +92,17 @@ class Comparison:
 
     task: Task
     steps: int
+    """The gradient evaluations that every run had."""
     target: float
+    dtype: str
     entries: tuple[Entry, ...]
+    environment: Mapping[str, Any]
+    """What it ran on: versions, device, threads."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The contenders' labels, best first."""
+        return [entry.contender.label for entry in self.entries]
 
     @property
     def table(self) -> list[dict[str, Any]]:
@@ -100,9 +110,16 @@ class Comparison:
         return [entry.row() for entry in self.entries]
 
     @property
+    def costs(self) -> np.ndarray:
+        """The gradient evaluations to the target, infinite for a miss; shape (contenders, seeds)."""
+        return np.stack([entry.needed for entry in self.entries])
+
+    @property
     def sentence(self) -> str:
         """Who wins, by how much, and whether that is significant."""
         best, *others = self.entries
+        if np.isinf(best.summary.iqm):
+            return f"no rule has a finite interquartile mean of the loss after {self.steps} steps: too many diverged."
         lead = (
             f"{best.contender.label} has the lowest loss after {self.steps} steps: interquartile mean "
             f"{best.summary.iqm:.6g} (95 % interval {best.summary.low:.6g} to {best.summary.high:.6g})"
@@ -113,11 +130,11 @@ class Comparison:
         worse = [e for e in others if e.verdict == "worse"]
         parts = [lead]
         if level:
-            parts.append(f"no significant difference from {_listed(level)}")
+            parts.append(f"no significant difference from {listed(level)}")
         if worse:
             assert worse[0].against_best is not None
             parts.append(
-                f"significantly better than {_listed([e.contender.label for e in worse])} "
+                f"significantly better than {listed([e.contender.label for e in worse])} "
                 f"(the nearest by {worse[0].against_best.difference:.2g} in the median seed, "
                 f"p {_below(max(e.p for e in worse if e.p is not None))} for each)"
             )
@@ -125,131 +142,114 @@ class Comparison:
 
 
 def compare(
-    rules: Sequence[str | Rule],
+    rules: Sequence[Given] | Mapping[str, Given],
     task: Task,
     *,
     steps: int | None = None,
     seeds: int | Sequence[int] = 128,
     target: float | None = None,
     choose: bool = True,
+    tune: int | None = None,
+    tuning_seeds: int = 128,
+    with_schedule: bool = False,
+    every: int = 1,
     dtype: str = "float32",
     progress: Progress = lambda label, doing: None,
 ) -> Comparison:
-    """Run every rule on the same problems, starts and batches, and compare their losses at the end.
+    """Run every rule on the same problems, starts and batches, for as many gradient evaluations, and compare them.
 
     Args:
         rules: rules, which run as they are; or texts such as "adam" or "adam:b1=0.8", whose learning rate is chosen
-            unless the text gives it.
-        steps, seeds, dtype: as in `run`. Seeds from 2³¹ on are kept for the choice of learning rates.
+            unless the text gives it; or a mapping from labels to them.
+        steps, seeds, every, dtype: as in `run`. Seeds from 2³¹ on are kept for the choice of settings.
         target: the loss that counts as reached; by default what is left when 99 % of the way from the median start
             to the optimum is gone (to the best interquartile mean found, where the optimum is not known).
-        choose: False leaves every learning rate at its default.
+        choose: False leaves every setting at its default.
+        tune: with how many trials to tune every field that a text leaves open, the same number for each rule, in
+            place of choosing its learning rate alone.
+        tuning_seeds: on how many seeds each trial runs.
+        with_schedule: tune a clip and a schedule (`Annealed`) together with each text's fields, as a learned rule owns
+            both.
         progress: told what is being done.
 
     Raises:
-        BadInput: no rules, the same one twice, or an argument is invalid.
+        BadInput: no rules, the same one twice, or an argument is invalid; or as `tune`.
     """
     contenders = contenders_of(rules, choose)
-    steps = task.steps if steps is None else steps
+    steps, listed_seeds = steps_of(task, steps), seeds_of(seeds)
+    if listed_seeds.max() >= SEARCH_SEEDS:
+        raise BadInput(f"seeds from 2³¹ = {SEARCH_SEEDS} on are kept for tuning; choose smaller ones")
+    if tune is not None and not choose:
+        raise BadInput("choose=False leaves every setting at its default, so tune= has nothing to do; give one of both")
+    if with_schedule and tune is None:
+        raise BadInput("a schedule and a clip have to be tuned: give with_schedule a number of trials, tune=")
 
-    pairs = []
+    entered = []
     for contender in contenders:
-        if contender.chosen:
-            progress(contender.label, "choosing lr")
-            contender = choose_lr(contender, task, steps, dtype)
+        choice = None
+        if isinstance(contender, RuleContender):
+            if tune is not None and contender.free:
+                contender = contender.annealed(steps) if with_schedule else contender
+                progress(contender.label, f"tuning, {tune} trials")
+                contender, choice = choose_all(contender, task, steps, dtype, tune, tuning_seeds)
+            elif contender.chosen:
+                progress(contender.label, "choosing lr")
+                contender, choice = choose_lr(contender, task, steps, dtype)
         progress(contender.label, "running")
-        pairs.append((contender, run(contender.rule, task, steps=steps, seeds=seeds, dtype=dtype)))
-    return _judge(task, steps, pairs, target)
+        runs = contender.run(task, steps=steps, seeds=listed_seeds.tolist(), every=every, dtype=dtype)
+        entered.append((contender, choice, runs))
+    return judged(task, steps, dtype, entered, target)
 
 
-def choose_lr(contender: Contender, task: Task, steps: int, dtype: str) -> Contender:
-    """The contender with the rate of the lowest mean final loss over the tuning seeds; one that diverges has ∞."""
-    grid = learning_rates(contender.rule)
-    scores = sweep(
-        stack([contender.rule.replace(lr=lr) for lr in grid]), task, steps=steps, seeds=TUNING_SEEDS, dtype=dtype
-    ).final
-    order = np.lexsort((np.median(scores, axis=1), scores.mean(axis=1)))
-    best = int(order[0])
-    rule = contender.rule.replace(lr=grid[best])
-    return dataclasses.replace(contender, rule=rule, at_edge=best in (0, len(grid) - 1))
-
-
-def learning_rates(rule: Rule) -> list[float]:
-    """The grid a rate is chosen from: three a decade over the rule's declared space, to two digits."""
-    space = rule.hypers()["lr"]
-    count = round(PER_DECADE * math.log10(space.high / space.low)) + 1
-    return [float(f"{lr:.1e}") for lr in space.quantile(np.linspace(0, 1, count))]
-
-
-def contenders_of(rules: Sequence[str | Rule], choose: bool) -> list[Contender]:
-    """Rules and texts as contenders.
-
-    Raises:
-        BadInput: there are none, one is there twice, or a text names no rule or sets an invalid field.
-    """
-    contenders = [contender_of(given, choose) for given in rules]
-    labels = [c.label for c in contenders]
-    if not labels:
-        raise BadInput("at least one rule is wanted; 'optiscope rules' lists them")
-    for label in labels:
-        if labels.count(label) > 1:
-            raise BadInput(f"{label} is there twice; give one of them another setting")
-    return contenders
-
-
-def contender_of(given: str | Rule, choose: bool) -> Contender:
-    """A rule or its text as a contender, whose learning rate is to be chosen where the text leaves it open.
-
-    Raises:
-        BadInput: the text names no rule or sets an invalid field.
-    """
-    if isinstance(given, Rule):
-        return Contender(_label(given), given, chosen=False)
-    rule, fields = parse(given)
-    free = choose and "lr" not in fields and isinstance(rule.hypers().get("lr"), LogUniform)
-    return Contender(given, rule, chosen=free)
-
-
-def _label(rule: Rule) -> str:
-    """The rule's name with the fields that are not at their defaults; what wraps it comes after it."""
-    held, changed = "", []
-    for field in dataclasses.fields(rule):  # type: ignore[arg-type]  # every rule is a dataclass
-        given = getattr(rule, field.name)
-        if isinstance(given, Rule):
-            held = f"{_label(given)} + "
-        elif isinstance(given, dict):
-            changed += [f"{name}={type(schedule).__name__}" for name, schedule in given.items()]
-        elif given != field.default:
-            changed.append(f"{field.name}={given}")
-    return held + rule.name + (":" + ",".join(changed) if changed else "")
-
-
-def _judge(task: Task, steps: int, pairs: list[tuple[Contender, Runs]], target: float | None) -> Comparison:
-    finals = [runs.final for _, runs in pairs]
+def judged(
+    task: Task,
+    steps: int,
+    dtype: str,
+    entered: Sequence[tuple[Contender, Choice | None, Runs]],
+    target: float | None = None,
+) -> Comparison:
+    """A comparison of runs that are there: contenders, how each was set, and its runs on the same seeds."""
+    finals = [runs.final for _, _, runs in entered]
     summaries = [statistics.summary(final) for final in finals]
-    order = sorted(range(len(pairs)), key=lambda i: (summaries[i].iqm, summaries[i].mean))
+    order = sorted(range(len(entered)), key=lambda i: (summaries[i].iqm, summaries[i].mean))
     best = order[0]
     floor = task.optimum if task.optimum is not None else summaries[best].iqm
-    begun = float(np.median(pairs[best][1].loss[:, 0]))
+    begun = float(np.median(entered[best][2].loss[:, 0]))
     goal = floor + 0.01 * (begun - floor) if target is None else target
 
     tests = {i: statistics.paired(finals[i], finals[best]) for i in order[1:]}
     adjusted = dict(zip(tests, statistics.holm([test.p for test in tests.values()]), strict=True))
     entries = []
     for i in order:
-        contender, runs = pairs[i]
-        needed = np.where(runs.diverged, np.inf, statistics.steps_to(runs.loss, runs.at, goal))
-        to_target, reached = float(np.median(needed)), int(np.isfinite(needed).sum())
-        entries.append(Entry(contender, runs, summaries[i], to_target, reached, tests.get(i), adjusted.get(i)))
-    return Comparison(task, steps, goal, tuple(entries))
+        contender, choice, runs = entered[i]
+        entries.append(
+            Entry(
+                contender=contender,
+                choice=choice,
+                runs=runs,
+                summary=summaries[i],
+                anytime=statistics.summary(np.where(runs.diverged, np.inf, statistics.anytime(runs.loss, runs.at))),
+                needed=np.where(runs.diverged, np.inf, statistics.steps_to(runs.loss, runs.at, goal)),
+                against_best=tests.get(i),
+                improvement=statistics.improvement(finals[best], finals[i]) if i != best else None,
+                p=adjusted.get(i),
+            )
+        )
+    return Comparison(task, steps, goal, dtype, tuple(entries), environment())
 
 
-def _plain(number: Any) -> float | None:
-    return None if number is None else float(number)
-
-
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def space_text(space: Space) -> str:
+    """A space as its call."""
+    return f"{type(space).__name__}({space.low:g}, {space.high:g})"
+
+
+def _plain(number: Any) -> Any:
+    return float(number) if np.ndim(number) == 0 and number is not None else None
 
 
 def _below(p: float) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import BadInput
 from ..rules.contract import Rule
 from ..tasks.landscapes import Landscape
-from .compare import Contender, Progress, contenders_of, learning_rates
+from .compare import Progress
+from .contenders import RuleContender, contenders_of, learning_rates
 from .run import Runs, run
 
 MARGIN = 0.25
@@ -25,7 +27,7 @@ def walks(
     seed: int = 0,
     choose: bool = True,
     progress: Progress = lambda label, doing: None,
-) -> list[tuple[Contender, Runs]]:
+) -> list[tuple[RuleContender, Runs]]:
     """Run each rule once on a landscape, recording its parameters, in float64.
 
     A learning rate that the text leaves open is chosen from the grid that `compare` uses: the one that ends lowest
@@ -44,6 +46,8 @@ def walks(
     point = None if start is None else np.asarray(start, float)
     found = []
     for contender in contenders_of(rules, choose):
+        if not isinstance(contender, RuleContender):
+            raise BadInput(f"a way over a landscape is a rule's; {contender.label} is none")
         progress(contender.label, "running")
         rates = learning_rates(contender.rule) if contender.chosen else [None]
         tried = [_walk(contender, lr, landscape, point, steps, seed) for lr in rates]
@@ -52,8 +56,13 @@ def walks(
 
 
 def _walk(
-    contender: Contender, lr: float | None, landscape: Landscape, start: np.ndarray | None, steps: int | None, seed: int
-) -> tuple[Contender, Runs]:
+    contender: RuleContender,
+    lr: float | None,
+    landscape: Landscape,
+    start: np.ndarray | None,
+    steps: int | None,
+    seed: int,
+) -> tuple[RuleContender, Runs]:
     if lr is not None:
         contender = dataclasses.replace(contender, rule=contender.rule.replace(lr=lr))
     kept = ("params",)

@@ -95,7 +95,7 @@ class Rule(ABC):
         """The hyperparameters with their search spaces, in the order of declaration."""
         return {f.name: f.metadata["space"] for f in _fields(cls) if "space" in f.metadata}
 
-    def settings(self) -> dict[str, Any]:
+    def numbers(self) -> dict[str, Any]:
         """The hyperparameters' values, those of a rule that this one holds included."""
         return {name: getattr(self, name) for name in self.hypers()}
 

@@ -25,8 +25,8 @@ class Wrapper(Rule):
     def init(self, param: Any, xp: Any) -> State:
         return self.rule.init(param, xp)
 
-    def settings(self) -> dict[str, Any]:
-        return {**self.rule.settings(), **super().settings()}
+    def numbers(self) -> dict[str, Any]:
+        return {**self.rule.numbers(), **super().numbers()}
 
     def spaces(self) -> dict[str, Space]:
         return {**self.rule.spaces(), **super().spaces()}
@@ -171,7 +171,7 @@ class Annealed(Wrapper):
         rise = xp.clip(1.0 * t / (1 + risen), 0.0, 1.0)
         left = 1 - xp.clip((t - 1.0 - risen) / (self.steps - risen), 0.0, 1.0)
         factor = rise * (self.final + (1 - self.final) * left**self.power)
-        lr = self.rule.settings()["lr"] * factor
+        lr = self.rule.numbers()["lr"] * factor
         return self.rule.replace(lr=_plain(lr)).update(grad, state, param, t, xp)
 
 

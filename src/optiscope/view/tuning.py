@@ -38,7 +38,7 @@ def _field(axes: Axes, study: Study, field: str) -> None:
     axes.scatter(values[fine], scores[fine], 5, color=style.COLOURS[0], alpha=0.35, linewidth=0)
     top = axes.get_xaxis_transform()
     axes.plot(values[~fine], np.full((~fine).sum(), 0.985), "|", color=style.COLOURS[1], alpha=0.3, transform=top)
-    star = study.best.settings()[field]
+    star = study.best.numbers()[field]
     axes.plot(star, study.best_score, "*", color="black", markersize=10)
     if isinstance(space, OneMinusLogUniform):
         # 1 − β on a log axis, drawn leftwards, so that β still grows to the right.
