@@ -71,7 +71,7 @@ def test_memory_stays_within_the_budget():
         jax.tree.map(lambda x: np.asarray([x]), osc.Adam()), 1, drive.cast(task, "float64"), np.arange(4000), 10, 1
     )
     cut = work._cut()
-    assert work._held(cut) * drive._cores() <= drive.BUDGET
+    assert work._held(cut) * drive.cores() <= drive.BUDGET
     assert cut.wide < 4000  # 4000 seeds × 1500 rows × 32 units would not fit
 
 

@@ -72,15 +72,15 @@ class Drive:
             with jax.enable_x64(x64):  # a thread has a setting of its own
                 return self._cell(cut, *corner)
 
-        with ThreadPoolExecutor(_cores()) as threads:
+        with ThreadPoolExecutor(cores()) as threads:
             try:
                 cells = list(threads.map(cell, corners))
             except BaseException:
                 threads.shutdown(cancel_futures=True)  # an interruption waits for no program but those that run
                 raise
         across = -(-len(self.seeds) // cut.wide)
-        rows = [_joined(cells[i : i + across], 1, len(self.seeds)) for i in range(0, len(cells), across)]
-        made = _joined(rows, 0, self.settings)
+        rows = [joined(cells[i : i + across], 1, len(self.seeds)) for i in range(0, len(cells), across)]
+        made = joined(rows, 0, self.settings)
         self.run_seconds += time.perf_counter() - begun - (self.compile_seconds - compiling)
         return made
 
@@ -101,7 +101,7 @@ class Drive:
             )  # fmt: skip
             if recorded:
                 made.append(jax.device_get(some))
-        whole = _joined(made, 2)
+        whole = joined(made, 2)
         if "params" in self.record:
             whole["params"] = jax.tree.map(_appended, whole["params"], jax.device_get(lanes.params))
         return {**whole, **jax.device_get({"final": final, "total": lanes.total, "broke_at": lanes.broke_at})}
@@ -120,15 +120,15 @@ class Drive:
 
     def _measured(self) -> Cut:
         """As much as the budget allows, but at least a program for every core."""
-        cores, seed = _cores(), self._seeds(0, 1)
-        budget = BUDGET // cores
+        threads, seed = cores(), self._seeds(0, 1)
+        budget = BUDGET // threads
         starts, states = jax.eval_shape(draw_starts, self.task, seed)
         batches = jax.eval_shape(functools.partial(draw_batches, count=1), self.task, seed, states, 0)[1]
         shapes = functools.partial(segments, blocks=1, every=1, record=self.record, together=1)
         lane, made, _ = jax.eval_shape(shapes, np.arange(1), self._rules(0, 1), self.task, seed, starts, batches, 0)
 
-        high = -(-self.settings // cores)
-        wide = len(self.seeds) if self.settings >= cores else -(-len(self.seeds) // cores)
+        high = -(-self.settings // threads)
+        wide = len(self.seeds) if self.settings >= threads else -(-len(self.seeds) // threads)
         # A lane is read and written, and its gradient and a few temporaries stand beside it.
         wide = max(1, min(wide, budget // (8 * _bytes(lane))))
         high = max(1, min(high, budget // (8 * _bytes(lane) * wide)))
@@ -169,7 +169,7 @@ class Drive:
         return program
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many programs run at a time: one a core, for a program of lanes in a core's cache is one thread's work."""
     if jax.default_backend() != "cpu":
         return 1
@@ -231,7 +231,7 @@ def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, 
     return _programs[key], time.perf_counter() - begun
 
 
-def _joined(pieces: list[Any], axis: int, length: int | None = None) -> Any:
+def joined(pieces: list[Any], axis: int, length: int | None = None) -> Any:
     """Pieces of a result as one, cut to `length`: the last piece may have been padded."""
 
     def one(*parts: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import jax
@@ -13,7 +14,9 @@ from ..errors import BadInput
 from ..rules.contract import Rule
 from ..tasks.contract import Params, Task
 from .arguments import check
-from .drive import Drive, cast
+from .drive import cast
+from .finish import Share, Where, finish
+from .work import Made, Work
 
 RECORDS = ("params", "grads", "states", "steps")
 
@@ -67,6 +70,8 @@ def run(
     every: int = 1,
     record: Sequence[str] = (),
     start: Params = None,
+    store: Where = None,
+    executor: Executor | None = None,
 ) -> Runs:
     """Run `rule` on the problems that the seeds draw from `task`.
 
@@ -80,9 +85,12 @@ def run(
         every: record once in so many steps. The loss of all data is evaluated at each record.
         record: what to keep beside the loss: any of "params", "grads", "states", "steps".
         start: parameters to start from in place of the drawn ones.
+        store: a file of finished runs, or its path: what is there is not run again, what is not is kept there.
+        executor: what runs the pieces, in place of this process; a process pool must spawn its processes.
 
     Raises:
-        BadInput: an argument is invalid, or `start` has not the structure and shapes of the task's parameters.
+        BadInput: an argument is invalid, `start` has not the structure and shapes of the task's parameters, or the
+            store cannot be used.
     """
     total, listed = check(rule, task, steps, seeds, dtype)
     if isinstance(every, bool) or not isinstance(every, int) or not 1 <= every <= total:
@@ -90,21 +98,58 @@ def run(
     for what in record:
         if what not in RECORDS:
             raise BadInput(f"record takes any of {', '.join(RECORDS)}, not {what!r}")
+    if store is not None and (record or start is not None):
+        raise BadInput("the store keeps losses of runs from drawn starts; give no record= and start=, or no store=")
     with jax.enable_x64(dtype == "float64"):
-        alone = jax.tree.map(lambda leaf: leaf[None], cast(rule, dtype))
         begin = None if start is None else _checked(start, task, dtype)
-        drive = Drive(alone, 1, cast(task, dtype), listed, total, every, tuple(record), begin)
-        made = jax.tree.map(lambda x: x[0], drive.all())
+    work = _work(rule, task, listed, total, every, dtype, tuple(record), begin)
+    return _runs(rule, work, *finish([work], store, executor))
+
+
+def run_each(
+    rules: Sequence[Rule],
+    task: Task,
+    *,
+    steps: int | None = None,
+    seeds: int | Sequence[int] = 128,
+    dtype: str = "float32",
+    store: Where = None,
+    executor: Executor | None = None,
+    share: Share = lambda done: None,
+) -> list[Runs]:
+    """Run several rules on the same problems; an executor has the pieces of all of them to do at a time.
+
+    Args:
+        steps, seeds, dtype, store, executor: as in `run`.
+        share: told what share of it all is done.
+
+    Raises:
+        BadInput: as `run`.
+    """
+    works = []
+    for rule in rules:
+        total, listed = check(rule, task, steps, seeds, dtype)
+        works.append(_work(rule, task, listed, total, 1, dtype))
+    made = finish(works, store, executor, share)
+    return [_runs(rule, work, came) for rule, work, came in zip(rules, works, made, strict=True)]
+
+
+def _work(rule: Rule, task: Task, *rest: Any) -> Work:
+    return Work(jax.tree.map(lambda leaf: np.asarray(leaf)[None], rule), 1, task, *rest)
+
+
+def _runs(rule: Rule, work: Work, came: Made) -> Runs:
+    made = jax.tree.map(lambda x: x[0], came.arrays)
     return Runs(
         rule=rule,
-        task=task,
-        seeds=listed,
-        at=np.append(np.arange(0, total, every), total),
+        task=work.task,
+        seeds=work.seeds,
+        at=np.append(np.arange(0, work.steps, work.every), work.steps),
         loss=np.concatenate([made["loss"], made["final"][:, None]], axis=1),
         broke_at=made["broke_at"],
         **{what: made.get(what) for what in RECORDS},
-        compile_seconds=drive.compile_seconds,
-        run_seconds=drive.run_seconds,
+        compile_seconds=came.compile_seconds,
+        run_seconds=came.run_seconds,
     )
 
 

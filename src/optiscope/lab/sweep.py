@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import jax
 import numpy as np
@@ -12,7 +13,8 @@ from ..errors import BadInput
 from ..rules.contract import Rule
 from ..tasks.contract import Task
 from .arguments import check
-from .drive import Drive, cast
+from .finish import Share, Where, finish
+from .work import Work
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,23 +51,27 @@ def sweep(
     steps: int | None = None,
     seeds: int | Sequence[int] = 128,
     dtype: str = "float32",
+    store: Where = None,
+    executor: Executor | None = None,
+    share: Share = lambda done: None,
 ) -> Sweep:
     """Score every setting in `rules`, a rule whose leaves have a leading axis (see `stack`), on every seed.
 
     Args:
-        steps, seeds, dtype: as in `run`.
+        steps, seeds, dtype, store, executor: as in `run`.
+        share: told what share of it is done.
 
     Raises:
-        BadInput: an argument is invalid.
+        BadInput: an argument is invalid, or the store cannot be used.
     """
     total, listed = check(rules, task, steps, seeds, dtype)
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(rules)}
     if len(lengths) != 1 or lengths == {()}:
         raise BadInput("a sweep needs a rule whose leaves all have one leading axis; make it with stack([...])")
     ((settings,),) = lengths
-    with jax.enable_x64(dtype == "float64"):
-        drive = Drive(cast(rules, dtype), settings, cast(task, dtype), listed, total, every=total)
-        made = drive.all()
+    work = Work(rules, settings, task, listed, total, total, dtype)
+    (came,) = finish([work], store, executor, share)
+    made = came.arrays
     broken = made["broke_at"] >= 0
     final, mean = (np.where(broken, np.inf, score) for score in (made["final"], made["total"] / total))
-    return Sweep(made["loss"][:, :, 0], final, mean, made["broke_at"], drive.compile_seconds, drive.run_seconds)
+    return Sweep(made["loss"][:, :, 0], final, mean, made["broke_at"], came.compile_seconds, came.run_seconds)
