@@ -11,7 +11,7 @@ import sys
 import click
 
 from ..errors import BadInput
-from . import bench, catalogue, compare, fit, minimize, trace, tune
+from . import bench, catalogue, compare, fit, minimize, play, trace, tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +28,7 @@ for command in (
     trace.trace,
     minimize.minimize,
     fit.fit,
+    play.play,
     bench.bench,
 ):
     cli.add_command(command)
@@ -45,7 +46,9 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("optiscope: interrupted; no unfinished file was left behind", err=True)
-        sys.exit(130)
+        sys.stdout.flush()
+        # A compiled program may still run in a thread, and would crash in an interpreter that is taken down around it.
+        os._exit(130)
     except BrokenPipeError:
         # The reader of our output has gone; point stdout elsewhere so that the interpreter's last flush does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
