@@ -53,7 +53,8 @@ def test_rooms_import_only_what_the_design_allows():
         "frameworks": {"rules", "solvers"},
         "tasks": set(),
         "lab": {"rules", "solvers", "tasks"},
-        "view": {"rules", "solvers", "tasks", "lab"},
+        "explain": {"rules", "tasks", "lab"},
+        "view": {"rules", "solvers", "tasks", "lab", "explain"},
     }
     root = Path(osc.__file__).parent
     for room, below in allowed.items():

@@ -1,0 +1,125 @@
+"""Where a rule comes to rest: fixed points of F(·, 0), by Newton's method from many visited states."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from .dynamics import Dynamics
+
+STARTS = 64
+ITERATIONS = 100
+SOLVED = 1e-10
+"""The residual ‖F(h) − h‖∞, in units of the state's own scale, below which a point is a fixed point."""
+TOGETHER = 1e-6
+"""How near to each other, in the same units, two arrivals are the same point."""
+LARGEST = 1024
+"""The most numbers of a state whose Jacobian is worth its memory and time."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FixedPoint:
+    """A state that the rule, meeting no gradient, stays in."""
+
+    h: np.ndarray
+    """Shape (d,). Clocks and records of size are held, and the rest is at rest."""
+    residual: float
+    """‖F(h) − h‖∞ over what is free."""
+    eigenvalues: np.ndarray
+    """Of ∂F/∂h over what is free, largest modulus first."""
+    reached: int
+    """How many of the starts led here."""
+    spread: float
+    """The largest distance between two of their arrivals."""
+
+    @property
+    def stable(self) -> bool:
+        """Whether every eigenvalue lies inside the unit circle."""
+        return bool((np.abs(self.eigenvalues) < 1).all())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FixedPoints:
+    """All that were found, the most reached first."""
+
+    points: tuple[FixedPoint, ...]
+    starts: int
+    """How many starts there were."""
+    arrived: int
+    """How many of them arrived at a fixed point."""
+    line: bool
+    """Whether the points form a line or more, ∂F/∂h having the eigenvalue 1: what is summed up is never forgotten."""
+
+
+def solve(maps: Dynamics, starts: np.ndarray, free: np.ndarray, grads: Any, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """Newton's method on F(h, g) − h = 0 from each of n starts, moving what is free: the points and their residuals.
+
+    The residual is in units of 1 + ‖h‖∞. Where ∂F/∂h − 1 has no inverse the shortest step is taken.
+    """
+    h, grads = starts.copy(), np.broadcast_to(grads, len(starts))
+    best, least = h.copy(), np.full(len(h), np.inf)
+    at = np.flatnonzero(free)
+    active = np.arange(len(h))
+    for _ in range(ITERATIONS):
+        off = maps.move(h[active], grads[active], t)[0][:, at] - h[active][:, at]
+        residual = np.abs(off).max(axis=1, initial=0) / (1 + np.abs(h[active][:, at]).max(axis=1, initial=0))
+        better = residual < least[active]
+        best[active[better]], least[active[better]] = h[active[better]], residual[better]
+        going = np.isfinite(residual) & (residual > 1e-15) & (better | (residual > SOLVED))
+        active, off = active[going], off[going]
+        if not len(active) or not len(at):
+            break
+        jacobian = maps.linear(h[active], grads[active], t).F_h[:, at[:, None], at[None, :]] - np.eye(len(at))
+        usable = np.isfinite(jacobian).all(axis=(1, 2))
+        active, off, jacobian = active[usable], off[usable], jacobian[usable]
+        if not len(active):
+            break
+        move = -np.stack([_solved(J, f) for J, f in zip(jacobian, off, strict=True)])
+        # A step longer than the state is wide is a guess from too far away.
+        wide = 1 + np.abs(h[active][:, at]).max(axis=1, keepdims=True)
+        h[active[:, None], at] += move * np.minimum(
+            1, wide / np.maximum(np.abs(move).max(axis=1, keepdims=True), 1e-300)
+        )
+    return best, least
+
+
+def _solved(J: np.ndarray, f: np.ndarray) -> np.ndarray:
+    try:
+        found = np.linalg.solve(J, f)
+    except np.linalg.LinAlgError:
+        found = np.full_like(f, np.inf)
+    if np.isfinite(found).all() and np.abs(found).max(initial=0) < 1e12 * (1 + np.abs(f).max(initial=0)):
+        return found
+    return np.linalg.lstsq(J, f, rcond=1e-10)[0]
+
+
+def fixed_points(maps: Dynamics, starts: np.ndarray, held: np.ndarray, free: np.ndarray, t: int) -> FixedPoints:
+    """The fixed points under no gradient that Newton reaches from `starts`, (n, d), what is not free being `held`."""
+    found, residuals = solve(maps, np.where(free, starts, held), free, 0.0, t)
+    arrived = np.flatnonzero(residuals < SOLVED)
+    groups: list[list[int]] = []
+    for i in arrived[np.argsort(residuals[arrived], kind="stable")]:
+        for group in groups:
+            first = found[group[0]]
+            if np.abs(found[i] - first).max(initial=0) < TOGETHER * (1 + np.abs(first[free]).max(initial=0)):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    groups.sort(key=len, reverse=True)
+    at = np.flatnonzero(free)
+    points, line = [], False
+    for group in groups[:STARTS]:
+        h = found[group[0]]
+        J = maps.linear(h, 0.0, t).F_h[0][np.ix_(at, at)]
+        eigenvalues = np.linalg.eigvals(J) if np.isfinite(J).all() else np.full(len(at), np.nan)
+        line |= bool((np.abs(eigenvalues - 1) < 1e-9).any())
+        off = np.abs(maps.move(h, 0.0, t)[0][0] - h)[free].max(initial=0)
+        order = np.argsort(-np.abs(eigenvalues), kind="stable")
+        spread = float(np.ptp(found[group], axis=0).max(initial=0))
+        points.append(FixedPoint(h, float(off), eigenvalues[order], len(group), spread))
+        if line:
+            break
+    return FixedPoints(tuple(points), len(starts), len(arrived), line)
