@@ -1,0 +1,100 @@
+// What the page says, in English and Simplified Chinese.
+
+const WORDS = {
+  panels: ["Panels", "面板"],
+  descent: ["Descent", "下降"],
+  step: ["How a step is made", "一步如何产生"],
+  modes: ["Momentum and modes", "动量与模态"],
+  race: ["Race", "竞赛"],
+  share: ["Copy link", "复制链接"],
+  shared: ["The link to this view is copied; it is in the address bar too.", "此视图的链接已复制,也在地址栏中。"],
+  language: ["Language", "语言"],
+  theme: ["Colours", "配色"],
+  themeAuto: ["Auto", "自动"],
+  themeLight: ["Light", "浅色"],
+  themeDark: ["Dark", "深色"],
+  landscape: ["Landscape", "地形"],
+  typed: ["your own formula…", "自定义公式…"],
+  formula: ["f(x, y) =", "f(x, y) ="],
+  low: ["from", "从"],
+  high: ["to", "到"],
+  draw: ["Draw", "绘制"],
+  startX: ["Start x", "起点 x"],
+  startY: ["Start y", "起点 y"],
+  steps: ["Steps", "步数"],
+  seed: ["Seed", "随机种子"],
+  noise: ["Noise", "噪声"],
+  many: ["64 starts", "64 个起点"],
+  basins: ["Basin map", "吸引域图"],
+  none: ["none", "无"],
+  mapHelp: ["Click or drag to move the start; with the keyboard, the arrow keys (Shift for small steps).", "点击或拖动以移动起点;键盘用方向键(按住 Shift 微调)。"],
+  play: ["Play", "播放"],
+  pause: ["Pause", "暂停"],
+  stepBack: ["One step back", "后退一步"],
+  stepForward: ["One step forward", "前进一步"],
+  shown: ["Step", "步"],
+  speed: ["Speed", "速度"],
+  ends: ["Where each rule ends", "各规则的终点"],
+  export: ["Export", "导出"],
+  exporting: ["Drawing the file…", "正在生成文件…"],
+  rule: ["Rule", "规则"],
+  addRule: ["Add a rule", "添加规则"],
+  remove: ["Remove", "移除"],
+  on: ["on", "启用"],
+  variants: ["Variants and rarer terms", "变体与少用项"],
+  stepNumber: ["Step", "第几步"],
+  stepHelp: [
+    "The step is drawn to scale; of the gradient and the state, the direction. An arrow of the state shows its new value; what acts on each coordinate by itself (squares, rates) is in the table.",
+    "步长按比例绘制;梯度与状态只画方向。状态箭头为其新值;逐坐标的量(平方、学习率)见表。"],
+  ruleFormula: ["The rule's formula", "规则的公式"],
+  numbers: ["The numbers of this step", "这一步的数值"],
+  point: ["point θ", "点 θ"],
+  gradient: ["gradient g", "梯度 g"],
+  stepTaken: ["step", "步"],
+  next: ["next point", "下一点"],
+  before: ["before", "之前"],
+  after: ["after", "之后"],
+  condition: ["Condition κ", "条件数 κ"],
+  best: ["Go to the fastest point", "移到最快处"],
+  modesHelp: [
+    "A quadratic with curvatures from 1/κ to 1. The darker a point of the (lr, β) plane, the faster the slowest mode converges; beyond the line nothing does. Right: the eigenvalues of each mode, inside the unit circle while it converges, and the error of each mode.",
+    "曲率从 1/κ 到 1 的二次函数。(lr, β) 平面上颜色越深,最慢的模态收敛越快;越过边界线则不收敛。右侧:每个模态的特征值(收敛时位于单位圆内)及其误差。"],
+  rate: ["error × {rate} each step", "每步误差 × {rate}"],
+  halves: ["it halves in {steps} steps", "{steps} 步减半"],
+  diverges: ["it does not converge", "不收敛"],
+  planeLabel: ["Rate of convergence over lr and β", "lr 与 β 平面上的收敛速率"],
+  circleLabel: ["Eigenvalues in the complex plane", "复平面上的特征值"],
+  errorsLabel: ["Error of each mode against the step", "各模态误差随步数变化"],
+  task: ["Task", "任务"],
+  seeds: ["Seeds", "种子数"],
+  start: ["Start", "开始"],
+  stop: ["Stop", "停止"],
+  racing: ["Compiling, then racing…", "正在编译,随后开始…"],
+  done: ["Done.", "完成。"],
+  loss: ["loss", "损失"],
+  end: ["end", "终点"],
+  diverged: ["diverged", "发散"],
+  raceLabel: ["Mean loss of each rule with a band of one standard error", "各规则的平均损失及一个标准误差带"],
+  boundary: ["Decision boundary of {rule}", "{rule} 的决策边界"],
+  mapLabel: ["{place}: contours, and the way of {rules} from the start", "{place}:等高线,以及 {rules} 从起点出发的轨迹"],
+  curvesLabel: ["Loss against the step", "损失随步数变化"],
+  arrowsLabel: ["Gradient, state and step as arrows", "以箭头表示的梯度、状态与步"],
+  codeTitle: ["Python that makes the same run", "生成同一运行的 Python 代码"],
+  copy: ["Copy", "复制"],
+  close: ["Close", "关闭"],
+  badLink: ["The link holds no view that this page can restore.", "链接中没有可恢复的视图。"],
+  valueOf: ["{field}, value", "{field} 数值"],
+};
+
+let column = 0;
+
+export function speak(language) {
+  column = language === "zh" ? 1 : 0;
+  document.documentElement.lang = column ? "zh-Hans" : "en";
+  for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", t(element.dataset.label));
+}
+
+export function t(word, parts = {}) {
+  return WORDS[word][column].replace(/\{(\w+)\}/g, (_, name) => parts[name]);
+}
