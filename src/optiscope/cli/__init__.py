@@ -11,7 +11,7 @@ import sys
 import click
 
 from ..errors import BadInput
-from . import bench, catalogue, compare, fit, minimize, play, trace, tune
+from . import bench, catalogue, compare, explain, fit, minimize, play, trace, train, tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,8 +26,10 @@ for command in (
     compare.compare,
     tune.tune,
     trace.trace,
+    train.train,
     minimize.minimize,
     fit.fit,
+    explain.explain,
     play.play,
     bench.bench,
 ):

@@ -21,7 +21,9 @@ from .symmetries import Symmetries, symmetries
 from .verdict import Verdict, verdict
 from .visits import Visits, visit
 
-LOOKED_AT = 32
+DRIFTS = 0.01
+"""The step at rest, as a share of that on a typical gradient, from which it is worth a word."""
+LOOKED_AT = 16
 """At how many visited states the farthest-reaching mode is read again."""
 
 
@@ -94,6 +96,8 @@ def explain(rule: Rule, task: Task, *, seed: int = 0) -> Explanation:
         edge = stability(alone, h, t)
     else:
         notes.append("∂F/∂h is not finite at the fixed point, so there are no linear modes to read there")
+    if point is not None and abs(point.drift) > DRIFTS * abs(alone.size * plan.rates[t - 1]):
+        notes.append(f"at rest it still steps by {point.drift:.3g}: it comes to lie where the gradient outweighs that")
     if found.line:
         notes.append("the fixed points form a line: what it sums up it never forgets")
 
@@ -168,7 +172,7 @@ def _fixed_points(maps: Dynamics, told: Parts, alone: Rest, seen: Visits, held: 
 
 
 def _slow(alone: Rest, seen: Visits, held: np.ndarray, t: int) -> np.ndarray:
-    """|β| of the farthest-reaching mode of the rule linearised at visited states, what is not free being held."""
+    """β of the farthest-reaching term of the rule linearised at visited states, what is not free being held."""
     chosen = np.random.default_rng(1).permutation(len(seen.states))[:LOOKED_AT]
     states = np.where(alone.parts.free, seen.states[chosen], held)
     if not len(states) or not alone.parts.free.any():
@@ -178,8 +182,7 @@ def _slow(alone: Rest, seen: Visits, held: np.ndarray, t: int) -> np.ndarray:
     for i, state in enumerate(states):
         one = type(linear)(*(x[i : i + 1] for x in linear))
         if np.isfinite(one.F_h).all():
-            top = modes(one, alone.parts.free, state).momentum
-            found += [] if top is None else [abs(top.beta)]
+            found.append(max(modes(one, alone.parts.free, state).terms, key=lambda term: term[0] > 0)[0])
     return np.array(found)
 
 

@@ -34,6 +34,9 @@ class FixedPoint:
     spread: float
     """The largest distance between two of their arrivals."""
 
+    drift: float
+    """The step there, S(h, 0): 0 for a rule that rests when its state does."""
+
     @property
     def stable(self) -> bool:
         """Whether every eigenvalue lies inside the unit circle."""
@@ -116,10 +119,11 @@ def fixed_points(maps: Dynamics, starts: np.ndarray, held: np.ndarray, free: np.
         J = maps.linear(h, 0.0, t).F_h[0][np.ix_(at, at)]
         eigenvalues = np.linalg.eigvals(J) if np.isfinite(J).all() else np.full(len(at), np.nan)
         line |= bool((np.abs(eigenvalues - 1) < 1e-9).any())
-        off = np.abs(maps.move(h, 0.0, t)[0][0] - h)[free].max(initial=0)
+        new, step = maps.move(h, 0.0, t)
+        off = np.abs(new[0] - h)[free].max(initial=0)
         order = np.argsort(-np.abs(eigenvalues), kind="stable")
         spread = float(np.ptp(found[group], axis=0).max(initial=0))
-        points.append(FixedPoint(h, float(off), eigenvalues[order], len(group), spread))
+        points.append(FixedPoint(h, float(off), eigenvalues[order], len(group), spread, float(step[0])))
         if line:
             break
     return FixedPoints(tuple(points), len(starts), len(arrived), line)

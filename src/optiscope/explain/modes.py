@@ -13,8 +13,11 @@ no momentum.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
+
+from scipy.optimize import least_squares
 
 from .dynamics import Linear
 
@@ -71,6 +74,30 @@ class Modes:
         """The farthest-reaching mode that remembers, |β| > 0.05."""
         return next((m for m in self.slow if abs(m.beta) > 0.05), None)
 
+    @property
+    def cancelling(self) -> bool:
+        """Whether the modes mostly undo each other, as those of a non-normal ∂F/∂h do: none of them is then a term."""
+        whole = sum((1 + m.oscillates) * (m.alpha / (1 - m.beta)).real for m in self.modes if abs(m.beta) < 1)
+        return len(self.slow) > 4 or sum(m.reach for m in self.slow) > 3 * abs(whole)
+
+    @functools.cached_property
+    def terms(self) -> tuple[tuple[float, float], ...]:
+        """The rule as few momentum terms (β, α): its modes; where they cancel, the fewest that answer alike.
+
+        Alike is to 1 % of the energy of the answer to one gradient; three terms at the most.
+        """
+        if not self.cancelling:
+            return tuple((abs(m.beta), (1 + m.oscillates) * m.alpha.real) for m in self.slow)
+        slowest = max((m.timescale for m in self.slow if np.isfinite(m.timescale)), default=1.0)
+        k = np.arange(min(1000, int(10 * slowest) + 10))
+        wanted = self.response(k)
+        found: tuple[tuple[float, float], ...] = ()
+        for n in (1, 2, 3):
+            found, left = _fitted(k, wanted, n)
+            if left < 0.01:
+                break
+        return found
+
     def response(self, k: np.ndarray) -> np.ndarray:
         """− step k steps after a gradient of 1, from the modes."""
         return sum((1 + m.oscillates) * (m.alpha * m.beta ** k.astype(float)).real for m in self.modes) + 0 * k
@@ -99,3 +126,21 @@ def modes(linear: Linear, free: np.ndarray, h: np.ndarray) -> Modes:
     found.append(Mode(0j, complex(at_once), np.zeros(len(free))))
     ranked = tuple(sorted(found, key=lambda m: -m.reach))
     return Modes(ranked, h, own, float(np.linalg.cond(right)) if len(at) else 1.0)
+
+
+def _fitted(k: np.ndarray, wanted: np.ndarray, n: int) -> tuple[tuple[tuple[float, float], ...], float]:
+    """`n` momentum terms (β, α) whose answers add up to `wanted`, and the share of its energy they leave unexplained."""
+
+    def basis(u: np.ndarray) -> np.ndarray:
+        return np.exp(-k[:, None] * np.exp(u))  # βᵏ with β = exp(− eᵘ), between 0 and 1 whatever u
+
+    def off(u: np.ndarray) -> np.ndarray:
+        return basis(u) @ np.linalg.lstsq(basis(u), wanted, rcond=1e-8)[0] - wanted
+
+    starts = [np.log(1 / np.geomspace(scale, 4.0**n * scale, n)) for scale in (1.0, 3.0, 10.0)]
+    tried = [least_squares(off, start, bounds=(-12.0, 4.0)) for start in starts]
+    best = min(tried, key=lambda found: found.cost)
+    alphas = np.linalg.lstsq(basis(best.x), wanted, rcond=1e-8)[0]
+    betas = np.exp(-np.exp(best.x))
+    order = np.argsort(-np.abs(alphas) / (1 - betas), kind="stable")
+    return tuple((float(betas[i]), float(alphas[i])) for i in order), float(2 * best.cost / (wanted @ wanted))

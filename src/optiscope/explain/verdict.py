@@ -13,6 +13,10 @@ from .schedule import LearnedSchedule
 from .symmetries import Symmetries
 
 
+REMEMBERS = 0.05
+"""A term that keeps less than this of itself from step to step is plain descent."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """One mechanism: whether it is there, how much of it, and what says so."""
@@ -59,7 +63,7 @@ def verdict(
     """Put the findings together.
 
     Args:
-        slow: |β| of the farthest-reaching mode, linearised at each of some visited states.
+        slow: β of the farthest-reaching term, linearised at each of some visited states.
         steps: over how many steps the schedule was read.
     """
     findings = [_momentum(modes, slow, clip), _clipping(clip), _schedule(plan, steps), _adaptation(curve)]
@@ -72,21 +76,20 @@ def verdict(
 def _momentum(modes: Modes | None, slow: np.ndarray, clip: Clipping) -> Finding:
     if modes is None:
         return Finding("momentum", False, "momentum not read", {}, {}, "no fixed point to read the modes at")
-    terms = [m for m in modes.slow if abs(m.beta) > 0.05]
-    figures: dict[str, float] = {}
-    named = []
-    for i, m in enumerate(terms):
-        name = f"{abs(m.beta):.3g}" + (f"∠{np.degrees(np.angle(m.beta)):.0f}°" if m.oscillates else "")
-        figures |= {f"beta {i + 1}": abs(m.beta), f"alpha {i + 1}": (1 + m.oscillates) * m.alpha.real}
-        named.append(f"{name} with rate {(1 + m.oscillates) * m.alpha.real:.3g}")
-    plain = next((m for m in modes.modes if m.beta == 0), None)
-    if plain is not None and (not terms or plain in modes.slow):
-        figures["alpha 0"] = plain.alpha.real
+    terms = [(beta, alpha) for beta, alpha in modes.terms if beta > REMEMBERS]
+    plain = [alpha for beta, alpha in modes.terms if beta <= REMEMBERS]
+    figures = {"alpha 0": plain[0]} if plain else {}
+    for i, (beta, alpha) in enumerate(terms):
+        figures |= {f"beta {i + 1}": beta, f"alpha {i + 1}": alpha}
+    named = [f"{beta:.3g} with rate {alpha:.3g}" for beta, alpha in terms]
     words = f"momentum {_listed(named)}" if terms else f"no momentum, rate {clip.slope:.3g}"
-    if terms and "alpha 0" in figures:
-        words += f" beside a plain rate of {figures['alpha 0']:.3g}"
+    if terms and plain:
+        words += f" beside a plain rate of {plain[0]:.3g}"
     bounds = {"beta 1": _middle(slow)} if terms and len(slow) else {}
-    evidence = "linear modes at the fixed point; interval: the middle 95 % of the same mode at visited states"
+    evidence = "linear modes at the fixed point"
+    if modes.cancelling:
+        evidence = f"terms that answer as {len(modes.modes)} modes do, which cancel one another"
+    evidence += "; interval: the middle 95 % of the same at visited states"
     return Finding("momentum", bool(terms), words, figures, bounds, evidence)
 
 

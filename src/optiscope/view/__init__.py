@@ -6,10 +6,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..errors import BadInput
+from ..explain.explanation import Explanation
 from ..lab.compare import Comparison
 from ..lab.tune import Study
 from .curves import loss_curves
 from .fits import fitted
+from .mechanisms import arms, autonomous, mechanisms, state_space, update_functions
 from .style import save
 from .trajectories import Trace, animation, trace, trajectories
 from .tuning import tuning_landscape
@@ -17,7 +19,8 @@ from .tuning import tuning_landscape
 
 @functools.singledispatch
 def figure(found: Any) -> Figure:
-    """The picture of a result: of a `Comparison`, its loss curves; of a `Study`, its tuning landscape.
+    """The picture of a result: of a `Comparison`, its loss curves; of a `Study`, its tuning landscape; of an `Explanation`,
+    its mechanisms.
 
     Raises:
         BadInput: there is no picture of such a thing.
@@ -27,3 +30,4 @@ def figure(found: Any) -> Figure:
 
 figure.register(Comparison, loss_curves)
 figure.register(Study, tuning_landscape)
+figure.register(Explanation, mechanisms)
