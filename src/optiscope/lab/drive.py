@@ -8,6 +8,7 @@ import itertools
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,7 @@ class Drive:
 
     def all(self) -> dict[str, Any]:
         """Every run, leaves of shape (settings, seeds, …): "loss" at each record but the last, the records asked for,
-        and "final", "total" and "broke_at" at the end."""
+        and the loss at the end as "final", "total" and "broke_at"."""
         cut = self._cut()
         begun, compiling = time.perf_counter(), self.compile_seconds
         corners = [(i, j) for i in range(0, self.settings, cut.high) for j in range(0, len(self.seeds), cut.wide)]
@@ -102,9 +103,10 @@ class Drive:
             if recorded:
                 made.append(jax.device_get(some))
         whole = joined(made, 2)
-        if "params" in self.record:
-            whole["params"] = jax.tree.map(_appended, whole["params"], jax.device_get(lanes.params))
-        return {**whole, **jax.device_get({"final": final, "total": lanes.total, "broke_at": lanes.broke_at})}
+        last = jax.device_get({"params": lanes.params, **final})
+        for what in {"params", "metrics"} & set(self.record):
+            whole[what] = jax.tree.map(_appended, whole[what], last[what])
+        return {**whole, "final": last["loss"], **jax.device_get({"total": lanes.total, "broke_at": lanes.broke_at})}
 
     def _rules(self, i: int, high: int) -> Rule:
         return jax.tree.map(lambda leaf: padded(leaf[i : i + high], high), self.rules)
@@ -160,7 +162,11 @@ class Drive:
         return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
 
     def _call(self, function: Callable, *arguments: Any, **statics: Any) -> Any:
-        return self._program(function, *arguments, **statics)(*arguments)
+        program = self._program(function, *arguments, **statics)
+        if program not in _alone:
+            return program(*arguments)
+        with _one_at_a_time:
+            return jax.block_until_ready(program(*arguments))
 
     def _program(self, function: Callable, *arguments: Any, **statics: Any) -> Any:
         with _compiling:  # or two threads would compile the same program
@@ -197,7 +203,7 @@ def cast(tree: Any, dtype: str) -> Any:
 
     def one(leaf: Any) -> Any:
         leaf = np.asarray(leaf)
-        return leaf if leaf.dtype == bool else leaf.astype(dtype)
+        return leaf if leaf.dtype == bool else leaf.astype(dtype, copy=False)
 
     return jax.tree.map(one, tree)
 
@@ -205,6 +211,10 @@ def cast(tree: Any, dtype: str) -> Any:
 _cuts: dict[Any, Cut] = {}
 _compiling = threading.Lock()
 _programs: OrderedDict[Any, Any] = OrderedDict()
+_alone: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Programs that call LAPACK. Such a call on many matrices waits, in a thread of XLA's pool, for the pool's other
+threads; as many programs at a time as there are threads would wait for each other for ever (jaxlib 0.10)."""
+_one_at_a_time = threading.Lock()
 PROGRAMS = 64
 """How many compiled programs are kept, the latest used."""
 
@@ -225,7 +235,10 @@ def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, 
         _programs.move_to_end(key)
         return _programs[key], 0.0
     begun = time.perf_counter()
-    _programs[key] = jax.jit(function, static_argnames=tuple(statics)).lower(*arguments, **statics).compile()
+    lowered = jax.jit(function, static_argnames=tuple(statics)).lower(*arguments, **statics)
+    _programs[key] = lowered.compile()
+    if "lapack_" in lowered.as_text():
+        _alone.add(_programs[key])
     if len(_programs) > PROGRAMS:
         _programs.popitem(last=False)
     return _programs[key], time.perf_counter() - begun

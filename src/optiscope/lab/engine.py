@@ -35,7 +35,7 @@ def begin(rule: Rule, start: Params) -> Lane:
 
 
 def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, batch: Any) -> tuple[Lane, dict[str, Any]]:
-    """One step after `k` others, and the gradient, state and step there."""
+    """One step after `k` others, and the loss that it saw, the gradient, state and step there."""
     loss, grads = jax.value_and_grad(problem.loss)(lane.params, batch)
     leaves, shape = jax.tree.flatten(lane.params)
     moves = [
@@ -45,13 +45,13 @@ def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, batch: Any) -> tup
     steps = jax.tree.unflatten(shape, [step for step, _ in moves])
     params = jax.tree.map(jnp.add, lane.params, steps)
     lane = Lane(params, states, lane.total + loss, _broke_at(lane, loss, k))
-    return lane, {"grads": grads, "states": states, "steps": steps}
+    return lane, {"seen": loss, "grads": grads, "states": states, "steps": steps}
 
 
 def segment(
     rule: Rule, task: Task, seed: Any, lane: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
 ) -> tuple[Lane, dict[str, Any], Any]:
-    """`blocks` blocks of `every` steps after `k0` others, with a record at the start of each, and the loss at the end.
+    """`blocks` blocks of `every` steps after `k0` others, with a record at the start of each, and one at the end.
 
     `lane` is where the last segment ended or, for the first one, the parameters to start from.
     """
@@ -60,7 +60,7 @@ def segment(
     step = functools.partial(_step, rule, problem)
 
     def block(lane: Lane, drawn: tuple) -> tuple[Lane, dict[str, Any]]:
-        made = {"loss": problem.loss(lane.params), "params": lane.params}
+        made = {**_record(problem, lane.params, record), "params": lane.params}
         if every > 1 and not {"grads", "states", "steps"} & set(record):
             lane, _ = jax.lax.scan(lambda lane, x: (step(lane, x)[0], None), lane, drawn)
         else:
@@ -78,8 +78,15 @@ def segment(
         made = jax.tree.map(lambda x: x[None], made)
     else:
         lane, made = jax.lax.scan(block, lane, jax.tree.map(lambda x: x.reshape(blocks, every, *x.shape[1:]), drawn))
-    final = problem.loss(lane.params)
-    return lane._replace(broke_at=_broke_at(lane, final, k0 + blocks * every)), made, final
+    final = _record(problem, lane.params, record)
+    return lane._replace(broke_at=_broke_at(lane, final["loss"], k0 + blocks * every)), made, final
+
+
+def _record(problem: Problem, params: Params, record: tuple) -> dict[str, Any]:
+    if "metrics" not in record:
+        return {"loss": problem.loss(params)}
+    loss, metrics = problem.record(params)
+    return {"loss": loss, "metrics": metrics}
 
 
 def _step(rule: Rule, problem: Problem, lane: Lane, drawn: tuple) -> tuple[Lane, dict[str, Any]]:

@@ -36,6 +36,8 @@ class Runs:
     """After how many steps each record was made: 0, every, 2·every, …, and the end; shape (records,)."""
     loss: np.ndarray
     """The loss of all data, shape (seeds, records)."""
+    metrics: dict[str, np.ndarray]
+    """What else the problem has to record, such as "train_accuracy" and "test_accuracy": shape (seeds, records) each."""
     broke_at: np.ndarray
     """After how many steps the loss was first not finite, −1 for never; shape (seeds,)."""
     params: Any
@@ -93,8 +95,7 @@ def run(
             store cannot be used.
     """
     total, listed = check(rule, task, steps, seeds, dtype)
-    if isinstance(every, bool) or not isinstance(every, int) or not 1 <= every <= total:
-        raise BadInput(f"every must be a whole number from 1 to {total}, the steps there are, not {every!r}")
+    _check_every(every, total)
     for what in record:
         if what not in RECORDS:
             raise BadInput(f"record takes any of {', '.join(RECORDS)}, not {what!r}")
@@ -102,7 +103,7 @@ def run(
         raise BadInput("the store keeps losses of runs from drawn starts; give no record= and start=, or no store=")
     with jax.enable_x64(dtype == "float64"):
         begin = None if start is None else _checked(start, task, dtype)
-    work = _work(rule, task, listed, total, every, dtype, tuple(record), begin)
+    work = _work(rule, task, listed, total, every, dtype, (*record, "metrics"), begin)
     return _runs(rule, work, *finish([work], store, executor))
 
 
@@ -113,6 +114,7 @@ def run_each(
     steps: int | None = None,
     seeds: int | Sequence[int] = 128,
     dtype: str = "float32",
+    every: int = 1,
     store: Where = None,
     executor: Executor | None = None,
     share: Share = lambda done: None,
@@ -120,7 +122,7 @@ def run_each(
     """Run several rules on the same problems; an executor has the pieces of all of them to do at a time.
 
     Args:
-        steps, seeds, dtype, store, executor: as in `run`.
+        steps, seeds, dtype, every, store, executor: as in `run`.
         share: told what share of it all is done.
 
     Raises:
@@ -129,9 +131,15 @@ def run_each(
     works = []
     for rule in rules:
         total, listed = check(rule, task, steps, seeds, dtype)
-        works.append(_work(rule, task, listed, total, 1, dtype))
+        _check_every(every, total)
+        works.append(_work(rule, task, listed, total, every, dtype, ("metrics",)))
     made = finish(works, store, executor, share)
     return [_runs(rule, work, came) for rule, work, came in zip(rules, works, made, strict=True)]
+
+
+def _check_every(every: int, steps: int) -> None:
+    if isinstance(every, bool) or not isinstance(every, int) or not 1 <= every <= steps:
+        raise BadInput(f"every must be a whole number from 1 to {steps}, the steps there are, not {every!r}")
 
 
 def _work(rule: Rule, task: Task, *rest: Any) -> Work:
@@ -146,6 +154,7 @@ def _runs(rule: Rule, work: Work, came: Made) -> Runs:
         seeds=work.seeds,
         at=np.append(np.arange(0, work.steps, work.every), work.steps),
         loss=np.concatenate([made["loss"], made["final"][:, None]], axis=1),
+        metrics=made.get("metrics", {}),
         broke_at=made["broke_at"],
         **{what: made.get(what) for what in RECORDS},
         compile_seconds=came.compile_seconds,

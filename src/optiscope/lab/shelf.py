@@ -26,6 +26,7 @@ class Shelf:
             "task": describe(work.task),
             "steps": work.steps,
             "every": work.every,
+            "record": work.record,
             "dtype": work.dtype,
             "program": digest(work.program().encode()),
         }

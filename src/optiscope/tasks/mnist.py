@@ -6,6 +6,7 @@ import functools
 import gzip
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from . import files
@@ -27,12 +28,14 @@ def idx(raw: bytes) -> np.ndarray:
 
 
 @functools.cache
-def images(part: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+def images(part: str, size: int) -> tuple[np.ndarray, ...]:
     """Pixels from 0 to 1, shape (images, size²), and one-hot labels, float32 both."""
     pixels, labels = (
         idx(gzip.decompress(files.read(f"mnist/{part}-{what}-ubyte.gz"))) for what in ("images-idx3", "labels-idx1")
     )
-    return shrunk(pixels / np.float32(255), size).reshape(len(pixels), -1), np.eye(10, dtype=np.float32)[labels]
+    rows = shrunk(pixels / np.float32(255), size).reshape(len(pixels), -1), np.eye(10, dtype=np.float32)[labels]
+    # Through JAX, whose arrays are aligned as its programs want them: they then read these in place, without a copy.
+    return tuple(np.asarray(jnp.asarray(array)) for array in rows)
 
 
 def shrunk(pixels: np.ndarray, size: int) -> np.ndarray:
