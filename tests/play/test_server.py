@@ -166,8 +166,9 @@ def test_a_formula_is_parsed_and_never_run(ask, formula, says):
 
 
 JUNK = [
-    None, True, -1, 1e308, -0.5, float("nan"), float("inf"), 10**400, "", "junk", "\ud800", "x" * 300, [], {}, [[]], [None],
-    {"rule": {}}, [[1, 2, 3]], [{"rule": "adam", "fields": []}], [{"rule": "adam", "fields": {"lr": "a"}}],
+    None, True, -1, 1e308, -0.5, float("nan"), float("inf"), 10**400, "", "junk", "\ud800", "x" * 300, [], {},
+    [[]], [None], {"rule": {}}, [[1, 2, 3]], [{"rule": "adam", "fields": []}],
+    [{"rule": "adam", "fields": {"lr": "a"}}],
     [{"rule": "adam", "fields": {"lr": -1}}], [{"rule": "adam", "fields": {"b1": 1}}], [{"rule": "nosuch"}],
     [{"rule": "adam", "fields": {"__class__": 1}}], [[0, 0]] * 65, ["a", "b"], [float("nan")], "../../etc/passwd",
 ]  # fmt: skip
@@ -234,9 +235,16 @@ def test_what_is_no_http_at_all_is_refused(address):
             assert line.recv(100).startswith(b"HTTP/1.1 4")
 
 
-def test_ctrl_c_ends_it_cleanly():
-    process, _ = start()
+@pytest.mark.parametrize("busy", [False, True])
+def test_ctrl_c_ends_it_cleanly(busy):
+    process, address = start()
+    if busy:  # a race that compiles, its first line told
+        connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"))
+        connection.request("POST", "/race", json.dumps(PATHS["/race"]), {"Content-Type": "application/json"})
+        assert connection.getresponse().readline()
     process.send_signal(signal.SIGINT)
     _, trouble = process.communicate(timeout=60)
+    if busy:
+        connection.close()
     assert process.returncode == 0
     assert "Traceback" not in trouble

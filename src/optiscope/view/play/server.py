@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import itertools
 import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import resources
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -78,8 +80,11 @@ class Guard:
         await self.app(scope, receive, sent)
 
 
-def app(hosts: tuple[str, ...]) -> Starlette:
-    """The application, which answers when it is called by one of `hosts`, each as a browser writes it: name:port."""
+def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
+    """The application, which answers when it is called by one of `hosts`, each as a browser writes it: name:port.
+
+    Once `ended` is set, what takes long stops at the next opportunity.
+    """
     page = resources.files(__package__) / "page"
 
     async def index(request: Request) -> Response:
@@ -87,6 +92,24 @@ def app(hosts: tuple[str, ...]) -> Starlette:
 
     async def catalogue(request: Request) -> Response:
         return JSONResponse(await anyio.to_thread.run_sync(_catalogue))
+
+    async def racing(request: Request) -> Response:
+        try:
+            told = race.race(await _facts(request))
+        except BadInput as error:
+            return _refusal(str(error), 422)
+        going = itertools.takewhile(lambda _: not ended.is_set(), told)
+        return StreamingResponse((json.dumps(_plain(x)) + "\n" for x in going), media_type="application/x-ndjson")
+
+    @contextlib.asynccontextmanager
+    async def warming(app: Starlette) -> AsyncIterator[None]:
+        """Compile what the page opens with and what is one click away, behind its back."""
+        going = itertools.takewhile(lambda _: not ended.is_set(), _likely())
+        thread = threading.Thread(target=lambda: [walks.ways(ask) for ask in going])
+        thread.start()
+        yield
+        ended.set()
+        await asyncio.to_thread(thread.join)
 
     computed: dict[str, Callable[[asks.Facts], Response]] = {
         "/walk": _walk,
@@ -105,11 +128,11 @@ def app(hosts: tuple[str, ...]) -> Starlette:
             Route("/", index),
             Route("/catalogue", catalogue),
             *(Route(path, _posted(answer, slots), methods=["POST"]) for path, answer in computed.items()),
-            Route("/race", _race, methods=["POST"]),
+            Route("/race", racing, methods=["POST"]),
             Mount("/page", StaticFiles(directory=str(page))),
         ],
         middleware=[Middleware(Guard, hosts=hosts)],
-        lifespan=_warming,
+        lifespan=warming,
     )
 
 
@@ -127,14 +150,6 @@ def _posted(answer: Callable[[asks.Facts], Response], slots: anyio.CapacityLimit
             return _refusal(f"that takes longer than {seconds:g} seconds; ask for less", 429)
 
     return handle
-
-
-async def _race(request: Request) -> Response:
-    try:
-        lines = race.race(await _facts(request))
-    except BadInput as error:
-        return _refusal(str(error), 422)
-    return StreamingResponse((json.dumps(_plain(line)) + "\n" for line in lines), media_type="application/x-ndjson")
 
 
 async def _facts(request: Request) -> dict[str, Any]:
@@ -240,29 +255,23 @@ def _described(rule: rules.Rule) -> dict[str, Any]:
     }
 
 
-@contextlib.asynccontextmanager
-async def _warming(app: Starlette) -> AsyncIterator[None]:
-    """Compile what the page opens with and what is one click away, behind its back, until the server ends."""
-    ended = threading.Event()
-
-    def warm() -> None:
-        for ask in _likely():
-            if ended.is_set():
-                return
-            walks.ways(ask)
-
-    thread = threading.Thread(target=warm, name="warming")
-    thread.start()
-    yield
-    ended.set()
-    await asyncio.to_thread(thread.join)
-
-
 def _likely() -> Iterator[asks.Descent]:
     page = {"landscape": "himmelblau", "starts": [[0.0, 0.0]], "steps": 500}
     names = ["gd", "momentum", "rmsprop", "adam"]
     for name in [*names, *(name for name in rules.names() if name not in names)]:
         yield asks.descent({**page, "rules": [{"rule": name}]})
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it has been told to end: until its answers are done it goes on."""
+
+    def __init__(self, config: uvicorn.Config, ended: threading.Event) -> None:
+        super().__init__(config)
+        self.ended = ended
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.ended.set()
+        super().handle_exit(sig, frame)
 
 
 def serve(port: int, *, ready: Callable[[str], None]) -> None:
@@ -275,20 +284,15 @@ def serve(port: int, *, ready: Callable[[str], None]) -> None:
     Raises:
         BadInput: the port is taken.
     """
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(("127.0.0.1", port))
-    except OSError as error:
-        raise BadInput(
-            f"port {port} cannot be had: {error.strerror}; choose another with --port, or 0 for any"
-        ) from None
-    port = listening.getsockname()[1]
-    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-    config = uvicorn.Config(
-        app(hosts), log_level="warning", server_header=False, timeout_graceful_shutdown=1, ws="none"
-    )
-    listening.listen()
-    ready(f"http://{hosts[0]}/")
-    with contextlib.suppress(KeyboardInterrupt), listening:
-        uvicorn.Server(config).run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt), socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BadInput(f"port {port} cannot be had: {error.strerror}; choose another with --port") from None
+        listening.listen()
+        hosts = tuple(f"{name}:{listening.getsockname()[1]}" for name in ("127.0.0.1", "localhost"))
+        ended = threading.Event()
+        config = uvicorn.Config(app(hosts, ended), log_level="warning", server_header=False, ws="none")
+        ready(f"http://{hosts[0]}/")
+        _Server(config, ended).run(sockets=[listening])

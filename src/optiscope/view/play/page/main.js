@@ -115,7 +115,7 @@ async function main() {
   $("language").value = view.language;
   open(view.panel);
   theme();
-  if (trouble) page.report(t(trouble));
+  if (trouble) page.tell(t(trouble));
   if (view.panel !== "descent") first.refresh();
 }
 

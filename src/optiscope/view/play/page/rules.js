@@ -144,7 +144,7 @@ export function node(tag, properties = {}, ...children) {
 /** A table of texts, the first row its head. */
 export function table(element, [head, ...rows]) {
   const row = (cells, tag) => node("tr", {}, ...cells.map((cell, i) => {
-    const made = node(i ? tag : "th", { textContent: cell });
+    const made = node(i || !cell ? (cell ? tag : "td") : "th", { textContent: cell });
     if (made.tagName === "TH") made.scope = tag === "th" ? "col" : "row";
     return made;
   }));
