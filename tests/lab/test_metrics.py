@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import optiscope as osc
-from optiscope.tasks import supervised
+from optiscope.tasks import means
 
 
 def shares(task, seed, params):
@@ -22,7 +22,7 @@ def test_accuracies_are_recorded_with_the_loss(small_mnist):
     task = osc.task("mnist", size=7, hidden=8, batch=32)
     runs = osc.run(osc.Adam(lr=0.02), task, steps=7, seeds=[2, 5], every=3, record=["params"], dtype="float64")
     assert runs.at.tolist() == [0, 3, 6, 7]
-    assert set(runs.metrics) == {"train_accuracy", "test_accuracy"}
+    assert set(runs.metrics) == {"train_accuracy", "test_accuracy", "test_loss"}
     for i, seed in enumerate((2, 5)):
         for j in range(4):
             params = jax.tree.map(lambda leaf, i=i, j=j: leaf[i, j], runs.params)
@@ -36,7 +36,7 @@ def test_rows_pass_block_by_block_and_each_counts_once(small_mnist, monkeypatch)
     problem = task.sample(jax.random.key(0))
     loss, metrics = problem.record(problem.start)
     gradient = jax.grad(problem.loss)(problem.start)
-    monkeypatch.setattr(supervised, "BLOCK", 36)  # 96 training rows and 40 to test on: neither is a multiple
+    monkeypatch.setattr(means, "BLOCK", 36)  # 96 training rows and 40 to test on: neither is a multiple
     assert problem.loss(problem.start) == pytest.approx(float(loss), rel=1e-12)
     for name, share in problem.record(problem.start)[1].items():
         assert share == pytest.approx(float(metrics[name]), rel=1e-12)

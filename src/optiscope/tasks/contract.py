@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from ..errors import BadInput, unknown
@@ -40,6 +41,20 @@ class Task(ABC):
     """
 
     name: str
+
+    @staticmethod
+    def from_loss(loss: Callable[..., Any], init: Any, **settings: Any) -> Task:
+        """A task from a loss of your own: see `custom.from_loss`."""
+        from .custom import from_loss
+
+        return from_loss(loss, init, **settings)
+
+    @staticmethod
+    def from_file(path: str | Path, target: str, **settings: Any) -> Task:
+        """A task from a CSV, npz or Parquet file: see `tables.from_file`."""
+        from .tables import from_file
+
+        return from_file(path, target, **settings)
 
     @abstractmethod
     def sample(self, key: Any) -> Problem:

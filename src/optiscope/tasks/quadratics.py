@@ -54,12 +54,29 @@ class Quadratic(Task):
             if self.spectrum is None
             else jnp.asarray(self.spectrum)
         )
-        q, _ = jnp.linalg.qr(jax.random.normal(basis, (n, n)))
+        q = _basis(basis, n)
         hessian = (q * eigenvalues[None, :]) @ q.T
         b = jax.random.normal(linear, (n,))
         flat = eigenvalues == 0
         minimiser = q @ (jnp.where(flat, 0, 1 / jnp.where(flat, 1, eigenvalues)) * b)
         return QuadraticProblem(jax.random.normal(start, (n,)), hessian, minimiser)
+
+
+def _basis(key: Any, n: int) -> jax.Array:
+    """A uniformly random orthonormal basis, up to its vectors' signs: the reflections that the QR factorisation of a
+    normal matrix is made of (Stewart, 1980, "The efficient generation of random orthogonal matrices").
+
+    Drawn without LAPACK, whose calls are slow on many small matrices.
+    """
+
+    def reflect(q: jax.Array, drawn: tuple) -> tuple[jax.Array, None]:
+        k, x = drawn
+        x = jnp.where(jnp.arange(n) < k, 0, x)
+        v = x.at[k].add(jnp.copysign(jnp.sqrt(jnp.vdot(x, x)), x[k]))
+        return q - 2 * jnp.outer(q @ v, v) / jnp.vdot(v, v), None
+
+    q, _ = jax.lax.scan(reflect, jnp.eye(n), (jnp.arange(n - 1), jax.random.normal(key, (n - 1, n))))
+    return q
 
 
 @task

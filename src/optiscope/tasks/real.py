@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import gzip
 import io
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import BadInput
 from . import files
 from .batches import batches
+from .checks import widths
 from .contract import task
+from .convnet import ConvNet
 from .supervised import MLP, Dataset, half_squared, softmax
 
 ROWS = 1500
@@ -36,10 +38,12 @@ def airfoil(batch: int | None = 10, sampling: str = "epochs") -> Dataset:
 
 
 @task
-def airfoil_mlp(batch: int | None = 10, sampling: str = "epochs") -> Dataset:
+def airfoil_mlp(
+    hidden: int | Sequence[int] = 32, activation: str = "tanh", batch: int | None = 10, sampling: str = "epochs"
+) -> Dataset:
     """The airfoil data with a 5–32–1 tanh network"""
     inputs, targets = _airfoil_rows()
-    model = MLP((5, 32, 1))
+    model = MLP((5, *widths("airfoil-mlp", hidden), 1), hidden=activation)
     return Dataset(inputs, targets, "airfoil-mlp", model, half_squared, batches(ROWS, batch, sampling))
 
 
@@ -50,10 +54,23 @@ def _digits_rows() -> tuple[np.ndarray, np.ndarray]:
 
 
 @task
-def digits(hidden: int = 32, batch: int | None = 64, sampling: str = "epochs") -> Dataset:
+def digits(
+    hidden: int | Sequence[int] = 32, activation: str = "relu", batch: int | None = 64, sampling: str = "epochs"
+) -> Dataset:
     """8×8 handwritten digits, 1797 rows, 64–32–10 ReLU network, softmax (Alpaydin & Kaynak, 1998; UCI)"""
-    if not isinstance(hidden, int) or hidden < 1:
-        raise BadInput(f"digits: hidden must be a whole number ≥ 1, not {hidden!r}")
     inputs, targets = _digits_rows()
-    model = MLP((64, hidden, 10), hidden="relu", scale="he")
+    model = MLP((64, *widths("digits", hidden), 10), hidden=activation, scale="he")
     return Dataset(inputs, targets, "digits", model, softmax, batches(len(inputs), batch, sampling))
+
+
+@task
+def digits_conv(
+    channels: Sequence[int] = (8, 8),
+    kernels: Sequence[int] = (3, 3),
+    batch: int | None = 64,
+    sampling: str = "epochs",
+) -> Dataset:
+    """The 8×8 digits with a small convolutional ReLU network of stride 2"""
+    inputs, targets = _digits_rows()
+    model = ConvNet(8, tuple(channels), tuple(kernels), 10)
+    return Dataset(inputs, targets, "digits-conv", model, softmax, batches(len(inputs), batch, sampling))

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from ..errors import BadInput
 from ..values import static, value
 from .batches import Batches
 from .contract import Params, Problem, Task
+from .means import mean_of_all, mean_of_batch
 
 Loss = Callable[[Any, Any], Any]
 """(outputs (rows, out), targets (rows, out)) → the loss of each row, shape (rows,)."""
@@ -43,14 +45,14 @@ def _right_class(outputs: Any, targets: Any) -> Any:
 _RIGHT: dict[Loss, Loss] = {logistic: _right_sign, softmax: _right_class}
 """Whether a row is classified rightly, for the losses that classify."""
 
-BLOCK = 2048
-"""Rows that go through the model at a time where the loss of all is wanted: their activations stay small."""
 
-
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
     "identity": lambda x: x,
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
     "tanh": jnp.tanh,
 }
 
@@ -76,6 +78,11 @@ class MLP:
     output: str = static(default="identity")
     scale: float | str = static(default="lecun")
 
+    def __post_init__(self) -> None:
+        for given in (self.hidden, self.output):
+            if given not in ACTIVATIONS:
+                raise BadInput(f"an activation is one of {', '.join(ACTIVATIONS)}, not {given!r}")
+
     def init(self, key: Any) -> Params:
         layers = []
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
@@ -88,15 +95,16 @@ class MLP:
     def __call__(self, params: Params, inputs: Any) -> Any:
         x = inputs
         for layer in params[:-1]:
-            x = _ACTIVATIONS[self.hidden](x @ layer["w"] + layer["b"][None, :])
-        return _ACTIVATIONS[self.output](x @ params[-1]["w"] + params[-1]["b"][None, :])
+            x = ACTIVATIONS[self.hidden](x @ layer["w"] + layer["b"][None, :])
+        return ACTIVATIONS[self.output](x @ params[-1]["w"] + params[-1]["b"][None, :])
 
 
 @value
 class Fit(Problem):
     """Rows to fit: the loss is the mean of the rows' losses, and `penalty` times the norm of all parameters.
 
-    Where the loss classifies, the shares of the rows and of the `test` rows that are classified rightly are recorded.
+    Recorded beside it are the mean loss of the `test` rows, and, where the loss classifies, the shares of the rows and
+    of the test rows that are classified rightly.
     """
 
     start: Params
@@ -112,49 +120,36 @@ class Fit(Problem):
     """Inputs and targets that no step sees."""
 
     def loss(self, params: Params, batch: Any = None) -> Any:
+        def losses(rows: tuple[Any, Any]) -> Any:
+            return self.row_loss(self.model(params, rows[0]), rows[1])
+
         if batch is None:
-            return self._penalised(params, self._means(params, self._rows, [self.row_loss])[0])
-        losses = self.row_loss(self.model(params, self.inputs[batch.rows]), self.targets[batch.rows])
-        if batch.weight is None:
-            return self._penalised(params, jnp.mean(losses))
-        return self._penalised(params, jnp.sum(losses * batch.weight) / jnp.sum(batch.weight))
+            return self._penalised(params, mean_of_all(losses, self._judged))
+        return self._penalised(params, mean_of_batch(losses, (self.inputs, self.targets), batch))
 
     def record(self, params: Params) -> tuple[Any, dict[str, Any]]:
-        if self.row_loss not in _RIGHT:
-            return self.loss(params), {}
-        right = _RIGHT[self.row_loss]
-        fit, share = self._means(params, self._rows, [self.row_loss, right])
-        metrics = {"train_accuracy": share}
+        right = _RIGHT.get(self.row_loss)
+
+        def scores(rows: tuple[Any, Any]) -> dict[str, Any]:
+            outputs = self.model(params, rows[0])
+            found = {"loss": self.row_loss(outputs, rows[1])}
+            return found if right is None else {**found, "accuracy": right(outputs, rows[1]).astype(outputs.dtype)}
+
+        metrics = mean_of_all(scores, self._judged)
+        loss = self._penalised(params, metrics.pop("loss"))
+        found = {f"train_{name}": share for name, share in metrics.items()}
         if self.test is not None:
-            metrics["test_accuracy"] = self._means(params, self.test, [right])[0]
-        return self._penalised(params, fit), metrics
+            found |= {f"test_{name}": score for name, score in mean_of_all(scores, self.test).items()}
+        return loss, found
 
     @property
-    def _rows(self) -> tuple[Any, Any]:
+    def _judged(self) -> tuple[Any, Any]:
         return self.inputs[: self.judged], self.targets[: self.judged]
 
     def _penalised(self, params: Params, fit: Any) -> Any:
         if self.penalty is None:
             return fit
         return fit + self.penalty * jnp.sqrt(sum(jnp.sum(p**2) for p in jax.tree.leaves(params)))
-
-    def _means(self, params: Params, rows: tuple[Any, Any], scores: list[Loss]) -> list[Any]:
-        """The mean of each score over the rows, which pass the model once, block by block."""
-        inputs, targets = rows
-        count = len(inputs)
-        if count <= BLOCK:
-            outputs = self.model(params, inputs)
-            return [jnp.mean(score(outputs, targets), dtype=outputs.dtype) for score in scores]
-
-        def block(start: Any) -> list[Any]:
-            # The last block begins early, to be as long as the others, and only what is new in it counts.
-            first = jnp.minimum(start, count - BLOCK)
-            x, y = (jax.lax.dynamic_slice_in_dim(a, first, BLOCK) for a in rows)
-            outputs = self.model(params, x)
-            new = first + jnp.arange(BLOCK) >= start
-            return [jnp.sum(jnp.where(new, score(outputs, y), 0), dtype=outputs.dtype) for score in scores]
-
-        return [jnp.sum(sums) / count for sums in jax.lax.map(block, jnp.arange(0, count, BLOCK))]
 
 
 @value

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..errors import BadInput
 from ..values import static, value
 from .batches import Batches, batches
+from .checks import check_whole, widths
 from .contract import Task, task
 from .supervised import MLP, Fit, Loss, half_squared, logistic
 
@@ -67,16 +67,11 @@ def _moons(key: Any, rows: int, features: int) -> tuple[Any, Any]:
     return inputs, lower.astype(inputs.dtype)
 
 
-def _checked(name: str, rows: int, features: int) -> None:
-    for what, given in (("rows", rows), ("features", features)):
-        if not isinstance(given, int) or given < 1:
-            raise BadInput(f"{name}: {what} must be a whole number ≥ 1, not {given!r}")
-
-
 @task
 def linear_regression(rows: int = 100, features: int = 5, batch: int | None = None, sampling: str = "epochs") -> Task:
     """Least squares for y = xᵀw + 0.1 ε, everything standard normal and new for each seed"""
-    _checked("linear-regression", rows, features)
+    check_whole("linear-regression", "rows", rows)
+    check_whole("linear-regression", "features", features)
     model = MLP((features, 1), scale=0.01)
     return Synthetic("linear-regression", _linear, rows, model, half_squared, batches(rows, batch, sampling))
 
@@ -84,7 +79,8 @@ def linear_regression(rows: int = 100, features: int = 5, batch: int | None = No
 @task
 def logistic_regression(rows: int = 100, features: int = 5, batch: int | None = None, sampling: str = "epochs") -> Task:
     """Cross-entropy for labels drawn with probability σ(xᵀw), w ~ N(0, 9), new for each seed"""
-    _checked("logistic-regression", rows, features)
+    check_whole("logistic-regression", "rows", rows)
+    check_whole("logistic-regression", "features", features)
     model = MLP((features, 1), scale=0.01)
     return Synthetic("logistic-regression", _labels, rows, model, logistic, batches(rows, batch, sampling))
 
@@ -92,14 +88,21 @@ def logistic_regression(rows: int = 100, features: int = 5, batch: int | None = 
 @task
 def xor(rows: int = 200, hidden: int = 4, batch: int | None = None, sampling: str = "epochs") -> Task:
     """The exclusive or of two signs, learned by a 2–4–1 sigmoid network with ½ squared error"""
-    _checked("xor", rows, hidden)
+    check_whole("xor", "rows", rows)
+    check_whole("xor", "hidden", hidden)
     model = MLP((2, hidden, 1), hidden="sigmoid", output="sigmoid", scale=1.0)
     return Synthetic("xor", _xor, rows, model, half_squared, batches(rows, batch, sampling))
 
 
 @task
-def two_moons(rows: int = 1024, hidden: int = 16, batch: int | None = None, sampling: str = "epochs") -> Task:
+def two_moons(
+    rows: int = 1024,
+    hidden: int | Sequence[int] = (16, 16),
+    activation: str = "tanh",
+    batch: int | None = None,
+    sampling: str = "epochs",
+) -> Task:
     """Two interleaved half circles with noise 0.1, a 2–16–16–1 tanh network, logistic loss + 5e-3 ‖θ‖₂"""
-    _checked("two-moons", rows, hidden)
-    model = MLP((2, hidden, hidden, 1))
+    check_whole("two-moons", "rows", rows)
+    model = MLP((2, *widths("two-moons", hidden), 1), hidden=activation)
     return Synthetic("two-moons", _moons, rows, model, logistic, batches(rows, batch, sampling), penalty=5e-3)
