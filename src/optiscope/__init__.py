@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from . import errors, frameworks, lab, rules, solvers, tasks, view
     from .errors import BadInput
     from .explain import Explanation, explain
-    from .lab import Comparison, Runs, Study, Sweep, compare, run, stack, sweep, tune, walks
+    from .lab import Comparison, Runs, Study, Suite, Sweep, compare, run, stack, suite, sweep, tune, walks
     from .rules import *  # noqa: F403
     from .solvers import Solution, least_squares, minimize, solve_many
     from .tasks import Problem, Task, stationary_points, task
-    from .view import animation, figure
+    from .view import animation, figure, report
 
 _MODULES = ("atomic", "cli", "console", "errors", "explain", "frameworks", "lab", "rules", "solvers", "tasks", "view")
 _HOMES = {
     "BadInput": "errors",
     "Explanation": "explain",
     **dict.fromkeys(("Problem", "Task", "stationary_points", "task"), "tasks"),
-    **dict.fromkeys(("Comparison", "Runs", "Study", "Sweep"), "lab"),
-    **dict.fromkeys(("compare", "run", "stack", "sweep", "tune", "walks"), "lab"),
+    **dict.fromkeys(("Comparison", "Runs", "Study", "Suite", "Sweep"), "lab"),
+    **dict.fromkeys(("compare", "run", "stack", "suite", "sweep", "tune", "walks"), "lab"),
     **dict.fromkeys(("Solution", "least_squares", "minimize", "solve_many"), "solvers"),
-    **dict.fromkeys(("animation", "figure"), "view"),
+    **dict.fromkeys(("animation", "figure", "report"), "view"),
 }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("task")
-@click.option("--rules", "chosen", help="Rules: adam,momentum:lr=0.01,nadam. All by default.")
+@click.option("--rules", "chosen", help="Rules and solvers: adam,momentum:lr=0.01,bfgs,lbfgs:memory=20. All rules by default.")
 @click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--steps", type=int, help="Steps; the task's own number by default.")
 @click.option("--seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each rule.")

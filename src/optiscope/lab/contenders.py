@@ -11,12 +11,16 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import BadInput
-from ..rules.contract import Rule, parse
+from ..rules.contract import Rule, names, parse
 from ..rules.schedules import Schedule
 from ..rules.spaces import LogUniform, Space
 from ..rules.wrappers import Annealed, ClipByValue
+from ..solvers import naming
+from ..solvers.naming import METHODS
+from ..solvers.walk import Method
 from ..tasks.contract import Task
 from .run import Runs, run
+from .solving import run_solver
 
 PER_DECADE = 3
 
@@ -67,6 +71,17 @@ class RuleContender(Contender):
         return RuleContender(label, wrapped, {**self.free, **added})
 
 
+@dataclasses.dataclass(frozen=True)
+class SolverContender(Contender):
+    """A solver in a comparison, charged for all that it calls."""
+
+    label: str
+    method: Method
+
+    def run(self, task: Task, *, steps: int, seeds: Sequence[int], every: int, dtype: str) -> Runs:
+        return run_solver(self.method, task, steps=steps, seeds=seeds, every=every, dtype=dtype)
+
+
 def learning_rates(rule: Rule) -> list[float]:
     """The grid a rate is chosen from: three a decade over the rule's declared space, to two digits."""
     space = rule.spaces()["lr"]
@@ -74,7 +89,7 @@ def learning_rates(rule: Rule) -> list[float]:
     return [float(f"{lr:.1e}") for lr in space.quantile(np.linspace(0, 1, count))]
 
 
-Given = str | Rule | Contender
+Given = str | Rule | Method | Contender
 
 
 def contenders_of(rules: Sequence[Given] | Mapping[str, Given], choose: bool) -> list[Contender]:
@@ -103,15 +118,22 @@ def contenders_of(rules: Sequence[Given] | Mapping[str, Given], choose: bool) ->
 def contender_of(given: Given, choose: bool) -> Contender:
     """A rule, which runs as it is, or its text, whose fields are free where it leaves them open, as a contender.
 
+    So is a solver's method, or its text, such as "bfgs" or "lbfgs:memory=20". A name of both, "gd", is the rule's.
+
     Raises:
-        BadInput: the text names no rule or sets an invalid field; or `given` is neither.
+        BadInput: the text names neither a rule nor a solver, or sets an invalid field; or `given` is none of them.
     """
     if isinstance(given, Contender):
         return given
     if isinstance(given, Rule):
         return RuleContender(label_of(given), given)
+    if isinstance(given, Method):
+        return SolverContender(repr(given), given)
     if not isinstance(given, str):
         raise BadInput(f"a rule is wanted, such as 'adam' or osc.Adam(lr=1e-3), not {given!r}")
+    name = given.partition(":")[0].lower()
+    if name in METHODS and name not in names():
+        return SolverContender(given, naming.parse(given))
     rule, fields = parse(given)
     free = {name: space for name, space in rule.spaces().items() if name not in fields}
     return RuleContender(given, rule, free if choose else {})

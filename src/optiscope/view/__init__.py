@@ -8,10 +8,14 @@ from matplotlib.figure import Figure
 from ..errors import BadInput
 from ..explain.explanation import Explanation
 from ..lab.compare import Comparison
+from ..lab.suite import Suite
 from ..lab.tune import Study
 from .curves import loss_curves
 from .fits import fitted
 from .mechanisms import arms, autonomous, mechanisms, state_space, update_functions
+from .page.report import report
+from .profiles import performance_profile
+from .rates import sensitivity
 from .style import save
 from .trajectories import Trace, animation, trace, trajectories
 from .tuning import tuning_landscape
@@ -29,5 +33,6 @@ def figure(found: Any) -> Figure:
 
 
 figure.register(Comparison, loss_curves)
+figure.register(Suite, performance_profile)
 figure.register(Study, tuning_landscape)
 figure.register(Explanation, mechanisms)

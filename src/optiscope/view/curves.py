@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..lab.compare import Comparison
@@ -19,24 +20,29 @@ def loss_curves(comparison: Comparison) -> Figure:
     with matplotlib.rc_context(style.SETTINGS):
         drawn = style.figure(9, 5)
         axes = drawn.subplots()
-        floor = comparison.task.optimum
-        looks = style.lines(entry.contender.label for entry in comparison.entries)
-        for entry in comparison.entries:
-            runs = entry.runs
-            count = len(runs.loss)
-            with np.errstate(invalid="ignore"):  # ∞ − ∞ where a run has diverged: no mean, no band, as said above
-                mean = runs.loss.mean(axis=0, dtype=float) - (floor or 0.0)
-                error = runs.loss.std(axis=0, ddof=1, dtype=float) / count**0.5 if count > 1 else np.zeros_like(mean)
-            look = looks[entry.contender.label]
-            axes.plot(runs.at, mean, label=_caption(entry.contender.label, int(runs.diverged.sum())), **look)
-            axes.fill_between(runs.at, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)
-        axes.set_yscale("log", nonpositive="mask")
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss" if floor is None else f"loss − {floor:.6g}, the least there is")
+        draw_losses(axes, comparison)
         seeds = len(comparison.entries[0].runs.seeds)
         axes.set_title(f"{comparison.task.name}: mean of {seeds} seeds ± standard error", loc="left")
         drawn.legend(*axes.get_legend_handles_labels(), loc="outside right upper", title="best first", alignment="left")
     return drawn
+
+
+def draw_losses(axes: Axes, comparison: Comparison) -> None:
+    """The same into axes that are there, with no legend."""
+    floor = comparison.task.optimum
+    looks = style.lines(comparison.labels)
+    for entry in comparison.entries:
+        runs = entry.runs
+        count = len(runs.loss)
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ where a run has diverged: no mean, no band, as said above
+            mean = runs.loss.mean(axis=0, dtype=float) - (floor or 0.0)
+            error = runs.loss.std(axis=0, ddof=1, dtype=float) / count**0.5 if count > 1 else np.zeros_like(mean)
+        look = looks[entry.contender.label]
+        axes.plot(runs.at, mean, label=_caption(entry.contender.label, int(runs.diverged.sum())), **look)
+        axes.fill_between(runs.at, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)
+    axes.set_yscale("log", nonpositive="mask")
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"loss − {floor:.6g}, the least there is" if floor else "loss")
 
 
 def _caption(label: str, diverged: int) -> str:

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ..lab.tune import Study
 from ..rules.spaces import LogUniform, OneMinusLogUniform
@@ -24,20 +25,22 @@ def tuning_landscape(study: Study) -> Figure:
         drawn = style.figure(3.6 * columns, 3.0 * rows)
         panels = drawn.subplots(rows, columns, squeeze=False).ravel()
         for axes, field in zip(panels, fields, strict=False):
-            _field(axes, study, field)
-        _best_after(panels[len(fields)], study)
+            draw_field(axes, study, field)
+        draw_best_after(panels[len(fields)], study)
         for axes in panels[len(fields) + 1 :]:
             axes.set_visible(False)
         drawn.suptitle(f"{study.best.name} on {study.task.name}: {len(study.scores)} trials", x=0.01, ha="left")
     return drawn
 
 
-def _field(axes: Axes, study: Study, field: str) -> None:
+def draw_field(axes: Axes, study: Study, field: str) -> None:
+    """One such panel, into axes that are there."""
     values, scores, space = study.settings[field], study.scores, study.space[field]
     fine = np.isfinite(scores)
-    axes.scatter(values[fine], scores[fine], 5, color=style.COLOURS[0], alpha=0.35, linewidth=0)
+    axes.scatter(values[fine], scores[fine], 5, color=style.COLOURS[0], alpha=0.35, linewidth=0, rasterized=True)
     top = axes.get_xaxis_transform()
-    axes.plot(values[~fine], np.full((~fine).sum(), 0.985), "|", color=style.COLOURS[1], alpha=0.3, transform=top)
+    place = np.full((~fine).sum(), 0.985)
+    axes.plot(values[~fine], place, "|", color=style.COLOURS[1], alpha=0.3, transform=top, rasterized=True)
     star = study.best.numbers()[field]
     axes.plot(star, study.best_score, "*", color="black", markersize=10)
     if isinstance(space, OneMinusLogUniform):
@@ -48,12 +51,14 @@ def _field(axes: Axes, study: Study, field: str) -> None:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     elif isinstance(space, LogUniform):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # within a decade its labels would run into each other
     axes.set_yscale("log")
     axes.set_xlabel(f"{field} (explains {study.importance[field]:.0%} alone)")
     axes.set_ylabel(f"{study.score} score")
 
 
-def _best_after(axes: Axes, study: Study) -> None:
+def draw_best_after(axes: Axes, study: Study) -> None:
+    """The best of k trials, into axes that are there."""
     k = np.arange(1, len(study.scores) + 1)
     median, low, high = study.best_after.T
     axes.plot(k, np.where(np.isfinite(median), median, np.nan), color=style.COLOURS[0])

@@ -1,0 +1,1 @@
+"""The page: a comparison as one self-contained HTML document."""
