@@ -11,7 +11,7 @@ from PIL import Image
 
 import optiscope as osc
 
-PANELS = ("descent", "step", "modes", "race")
+PANELS = ("descent", "step", "modes", "mechanisms", "race")
 AXE = Path(__file__).parents[1] / "data" / "axe-core" / "axe.min.js"
 SECONDS = 120_000  # a machine that is busy compiles slowly
 
@@ -91,6 +91,8 @@ def open_panel(page, panel):
         page.locator("#step-numbers td").first.wait_for()
     if panel == "modes":
         page.locator("#modes-says:not(:empty)").wait_for()
+    if panel == "mechanisms":
+        page.locator("#mechanisms-says li").first.wait_for()
 
 
 def test_every_panel_loads_and_draws(visit):

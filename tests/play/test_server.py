@@ -108,6 +108,14 @@ def test_a_race_is_the_labs_run():
         assert line["error"][0] == pytest.approx(losses.std(ddof=1) / 2, rel=1e-3)
 
 
+def test_the_mechanism_of_momentum_is_its_momentum(ask):
+    rule = {"rule": "momentum", "fields": {"momentum": 0.8}}
+    found = json.loads(ask("/mechanisms", {"rule": rule, "task": "quadratic"})[1])
+    farthest = max(found["eigenvalues"], key=lambda mode: mode[2])
+    assert farthest[:2] == pytest.approx([0.8, 0], abs=1e-6)
+    assert [said["mechanism"] for said in found["says"] if said["present"]] == ["momentum"]
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -182,6 +190,7 @@ PATHS = {
     "/picture": {**VIEW, "kind": "svg"},
     "/modes": {"rule": "momentum", "curvatures": [0.1, 1], "lr": 1, "momentum": 0.5},
     "/rates": {"rule": "momentum", "curvatures": [0.1, 1]},
+    "/mechanisms": {"rule": VIEW["rules"][0], "task": "quadratic"},
     "/race": {"task": "airfoil", "rules": VIEW["rules"], "seeds": 2, "steps": 10},
 }
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ... import rules, tasks
-from ...errors import BadInput
+from ...errors import BadInput, unknown
+from ...learning.zoo import load, zoo
 from ...rules.contract import Rule
 from ...solvers.formula import Formula
 from ...tasks.contract import factory
@@ -36,8 +37,8 @@ class Descent:
     formula: str | None
     """What was typed, where the landscape was."""
     rules: tuple[Rule, ...]
-    fields: tuple[dict[str, Any], ...]
-    """The fields that each rule was given, as they were given."""
+    given: tuple[dict[str, Any], ...]
+    """How each rule was asked for: {rule, fields}."""
     starts: np.ndarray
     """Shape (starts, 2)."""
     steps: int
@@ -58,7 +59,7 @@ def descent(facts: Facts) -> Descent:
         landscape=dataclasses.replace(place, noise=noise) if noise else place,
         formula=facts.get("formula"),
         rules=tuple(rule(entry) for entry in given),
-        fields=tuple(entry.get("fields", {}) for entry in given),
+        given=tuple(given),
         starts=np.asarray(starts, np.float32),
         steps=whole(facts, "steps", 1, STEPS),
         seed=whole(facts, "seed", 0, 2**31 - 1, default=0),
@@ -111,17 +112,29 @@ def _typed(text: Any) -> Callable[[Any], Any]:
 
 
 def rule(given: Any) -> Rule:
-    """The rule that {rule: name, fields: {…}} describes.
+    """The rule that {rule: name, fields: {…}} describes: a listed one or a trained one of the zoo.
 
     Raises:
         BadInput: there is no such rule or field, or a value is invalid.
     """
     if not isinstance(given, dict) or not isinstance(given.get("fields", {}), dict):
         raise BadInput("a rule is given as {rule: name, fields: {name: value}}")
-    for field, value in given.get("fields", {}).items():
+    name, fields = _text(given, "rule"), given.get("fields", {})
+    for field, value in fields.items():
         if not isinstance(value, int | float | str | None) or (isinstance(value, float) and not math.isfinite(value)):
             raise BadInput(f"{field} must be a finite number or the name of a variant, not {value!r}")
-    return rules.rule(_text(given, "rule"), **given.get("fields", {}))
+    if name not in zoo():
+        return rules.rule(name, **fields)
+    trained = _trained(name)
+    for field in fields:
+        if field not in trained.hypers():
+            raise unknown(f"hyperparameter of {name}", field, trained.hypers(), "the sliders")
+    return trained.replace(**fields)
+
+
+@functools.cache
+def _trained(name: str) -> Rule:
+    return load(name)
 
 
 def number(facts: Facts, name: str, low: float, high: float, default: float | None = None) -> float:

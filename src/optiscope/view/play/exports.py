@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from ...learning.zoo import zoo
 from ..style import save
 from ..trajectories import Trace, animation, trajectories
 from . import walks
@@ -27,10 +29,7 @@ def code(ask: Descent) -> str:
     imports = "import optiscope as osc\n"
     if ask.formula is not None:
         imports += "from optiscope.solvers.formula import Formula\nfrom optiscope.tasks import Landscape\n"
-    made = "".join(
-        f"    osc.rule({', '.join([repr(rule.name), *(f'{name}={value!r}' for name, value in fields.items())])}),\n"
-        for rule, fields in zip(ask.rules, ask.fields, strict=True)
-    )
+    made = "".join(f"    {_made(**entry)},\n" for entry in ask.given)
     start = [float(value) for value in ask.starts[0]]
     return (
         f"{imports}\n{task}\nrules = [\n{made}]\n"
@@ -40,12 +39,20 @@ def code(ask: Descent) -> str:
     )
 
 
+def _made(rule: str, fields: dict[str, Any] | None = None) -> str:
+    """The Python of one rule."""
+    settings = [f"{name}={value!r}" for name, value in (fields or {}).items()]
+    if rule in zoo():
+        return f"osc.load({rule!r})" + (f".replace({', '.join(settings)})" if settings else "")
+    return f"osc.rule({', '.join([repr(rule), *settings])})"
+
+
 def picture(ask: Descent, kind: str) -> bytes:
     """The ways from the first start on the contours: a still "svg" or a moving "gif"."""
     # Numbered, for the same rule may be there twice.
     traces = [
-        Trace(f"{i} {rule.name}", points[0].astype(float), heights[0].astype(float))
-        for i, (rule, (points, heights)) in enumerate(zip(ask.rules, walks.ways(ask), strict=True), 1)
+        Trace(f"{i} {entry['rule']}", points[0].astype(float), heights[0].astype(float))
+        for i, (entry, (points, heights)) in enumerate(zip(ask.given, walks.ways(ask), strict=True), 1)
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"picture.{kind}"

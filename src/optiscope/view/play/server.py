@@ -28,11 +28,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ... import rules
 from ...errors import BadInput
+from ...learning.zoo import zoo
 from ...tasks.contract import factory
-from . import asks, exports, modes, race, walks
+from . import asks, exports, mechanisms, modes, race, walks
 
-SECONDS = 20.0
-"""How long one request may compute before it is given up; one that draws a file has thrice that."""
+SECONDS, LONG = 20.0, 60.0
+"""How long one request may compute before it is given up; the second, one that draws a file or takes a rule apart."""
 BYTES = 32_768
 """The largest request."""
 AT_ONCE = 4
@@ -120,6 +121,9 @@ def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
         "/modes": lambda facts: JSONResponse(_plain(modes.modes(facts))),
         "/rates": lambda facts: _floats(modes.rates(facts)),
         "/code": lambda facts: JSONResponse({"code": exports.code(asks.descent(facts))}),
+    }
+    long: dict[str, Callable[[asks.Facts], Response]] = {
+        "/mechanisms": lambda facts: JSONResponse(_plain(mechanisms.mechanisms(facts))),
         "/picture": _picture,
     }
     slots = anyio.CapacityLimiter(AT_ONCE)
@@ -127,7 +131,8 @@ def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
         routes=[
             Route("/", index),
             Route("/catalogue", catalogue),
-            *(Route(path, _posted(answer, slots), methods=["POST"]) for path, answer in computed.items()),
+            *(Route(path, _posted(answer, slots, SECONDS), methods=["POST"]) for path, answer in computed.items()),
+            *(Route(path, _posted(answer, slots, LONG), methods=["POST"]) for path, answer in long.items()),
             Route("/race", racing, methods=["POST"]),
             Mount("/page", StaticFiles(directory=str(page))),
         ],
@@ -136,8 +141,9 @@ def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
     )
 
 
-def _posted(answer: Callable[[asks.Facts], Response], slots: anyio.CapacityLimiter) -> Callable[..., Any]:
-    seconds = 3 * SECONDS if answer is _picture else SECONDS
+def _posted(
+    answer: Callable[[asks.Facts], Response], slots: anyio.CapacityLimiter, seconds: float
+) -> Callable[..., Any]:
 
     async def handle(request: Request) -> Response:
         try:
@@ -221,13 +227,14 @@ def _plain(value: Any) -> Any:
 def _catalogue() -> dict[str, Any]:
     """What there is to choose from, read from the rules' and the tasks' own declarations."""
     return {
-        "rules": [_described(rules.rule(name)) for name in rules.names()],
+        "rules": [_described(name, asks.rule({"rule": name})) for name in [*rules.names(), *zoo()]],
         "landscapes": [
             {"name": name, "low": place.low, "high": place.high, "doc": _line(name)}
             for name, place in ((name, asks.landscape({"landscape": name})) for name in asks.plane_landscapes())
         ],
         "races": list(race.RACES),
         "modes": list(modes.LINEAR),
+        "explained": list(mechanisms.TASKS),
         "sizes": {"heights": walks.HEIGHTS, "basins": walks.SIDE, "rates": modes.SHAPE, "formula": asks.FORMULA},
     }
 
@@ -237,9 +244,9 @@ def _line(name: str) -> str:
     return factory(name).__doc__ or ""
 
 
-def _described(rule: rules.Rule) -> dict[str, Any]:
+def _described(name: str, rule: rules.Rule) -> dict[str, Any]:
     return {
-        "name": rule.name,
+        "name": name,
         "doc": inspect.cleandoc(type(rule).__doc__ or ""),
         "fields": [
             {
@@ -251,7 +258,7 @@ def _described(rule: rules.Rule) -> dict[str, Any]:
             }
             for name, space in rule.hypers().items()
         ],
-        "variants": {name: list(choices) for name, choices in rule.variants().items()},
+        "variants": {} if name in zoo() else {field: list(choices) for field, choices in rule.variants().items()},
     }
 
 

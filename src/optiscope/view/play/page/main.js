@@ -1,13 +1,14 @@
 // The page: its panels, its language and colours, and the link that restores a view.
 
 import { descent } from "./descent.js";
+import { mechanisms } from "./mechanisms.js";
 import { modes } from "./modes.js";
 import { race } from "./race.js";
 import { step } from "./step.js";
 import { speak, t } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const PANELS = ["descent", "step", "modes", "race"];
+const PANELS = ["descent", "step", "modes", "mechanisms", "race"];
 
 const FIRST = {
   panel: "descent", language: navigator.language.startsWith("zh") ? "zh" : "en",
@@ -18,6 +19,7 @@ const FIRST = {
   ],
   selected: 1, k: 5,
   modes: { rule: "momentum", lr: 1.2, beta: 0.6, condition: 1.5 },
+  mechanisms: { task: "quadratic", rules: [{ rule: "momentum", on: true, fields: {} }] },
   race: {
     task: "two-moons", seeds: 8, steps: 300,
     rules: [
@@ -41,7 +43,7 @@ function read(catalogue) {
   if (!text) return [structuredClone(FIRST), ""];
   try {
     const view = restored(FIRST, JSON.parse(text)), known = new Set(catalogue.rules.map((rule) => rule.name));
-    if (![...view.rules, ...view.race.rules].every((entry) => known.has(entry.rule))) throw new Error();
+    if (![...view.rules, ...view.race.rules, ...view.mechanisms.rules].every((entry) => known.has(entry.rule))) throw new Error();
     if (view.formula === null && !catalogue.landscapes.some((l) => l.name === view.landscape)) throw new Error();
     return [view, ""];
   } catch {
@@ -64,7 +66,7 @@ async function main() {
 
   speak(view.language);
   const first = descent(page);
-  const panels = { descent: first, step: step(page, first), modes: modes(page), race: race(page) };
+  const panels = { descent: first, step: step(page, first), modes: modes(page), mechanisms: mechanisms(page), race: race(page) };
   const all = (what) => { for (const panel of Object.values(panels)) panel[what](); };
 
   function open(name) {
