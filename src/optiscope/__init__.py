@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .tasks import Problem, Task, stationary_points, task
     from .view import animation, figure, report
 
-_MODULES = ("atomic", "cli", "console", "errors", "explain", "frameworks", "lab", "rules", "solvers", "tasks", "view")
+_MODULES = ("atomic", "cli", "console", "errors", "explain", "frameworks", "lab", "learning", "rules", "solvers", "tasks", "view")
 _HOMES = {
     "BadInput": "errors",
     "Explanation": "explain",
@@ -29,6 +29,7 @@ _HOMES = {
     **dict.fromkeys(("Comparison", "Runs", "Study", "Suite", "Sweep"), "lab"),
     **dict.fromkeys(("compare", "run", "stack", "suite", "sweep", "tune", "walks"), "lab"),
     **dict.fromkeys(("Solution", "least_squares", "minimize", "solve_many"), "solvers"),
+    **dict.fromkeys(("Training", "train", "load", "save"), "learning"),
     **dict.fromkeys(("animation", "figure", "report"), "view"),
 }
 

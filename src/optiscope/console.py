@@ -52,6 +52,28 @@ def progress(total: int, *, quiet: bool) -> Iterator[Callable[[str, str], None]]
         yield tell
 
 
+@contextmanager
+def training(total: int, *, quiet: bool) -> Iterator[Callable[[int, dict[str, Any] | None], None]]:
+    """A bar on stderr over `total` outer steps, with the last report; yields what is to be told (step, report)."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda step, row: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        work = bar.add_task("compiling", total=total)
+
+        def tell(step: int, row: dict[str, Any] | None) -> None:
+            bar.update(work, completed=step)
+            if row is not None:
+                loss, held = (math.inf if row[name] is None else row[name] for name in ("loss", "validation"))
+                bar.update(work, description=f"loss {short(loss, 4)}, held-out {short(held, 4)}")
+
+        yield tell
+
+
 def short(number: float, digits: int = 5) -> str:
     """A number to so many digits."""
     return "∞" if math.isinf(number) else f"{number:.{digits}g}"

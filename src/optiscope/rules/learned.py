@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, unknown
 from ..values import value
 from .contract import Rule, State, hyper, make, rule, variant
 from .spaces import LogUniform
@@ -30,6 +30,11 @@ class Learned(Rule):
     @abstractmethod
     def untrained(cls, *, units: int, layers: int, seed: int, **settings: Any) -> Self:
         """A rule with random weights."""
+
+    @property
+    @abstractmethod
+    def architecture(self) -> dict[str, Any]:
+        """What `untrained` has to be told to make a rule of this form."""
 
 
 @value
@@ -83,9 +88,8 @@ class Recurrent(Learned):
         return h
 
     @property
-    def units(self) -> int:
-        """The width of a layer."""
-        return int(self.readout["w"].shape[-1])
+    def architecture(self) -> dict[str, Any]:
+        return {"units": int(self.readout["w"].shape[-1]), "layers": len(self.cells), "inputs": self.inputs}
 
     def init(self, param: Any, xp: Any) -> State:
         ones = xp.ones_like(param)[..., None]
@@ -250,6 +254,10 @@ class SmallFC(Learned):
         return make(cls, layers=(*hidden, last), **settings)
 
     @property
+    def architecture(self) -> dict[str, Any]:
+        return {"units": int(self.layers[0]["b"].shape[-1]), "layers": len(self.layers) - 1}
+
+    @property
     def elementwise(self) -> bool:
         return False
 
@@ -300,3 +308,17 @@ def _normal(draw: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
 
 def _zeros(n: int) -> np.ndarray:
     return np.zeros(n, np.float32)
+
+
+ARCHITECTURES: dict[str, type[Learned]] = {cls.name: cls for cls in (GRU, LSTM, VanillaRNN, LinearSystem, SmallFC)}
+
+
+def learned(name: str, **settings: Any) -> Learned:
+    """A learned rule with random weights, by the name of its network: `learned("gru", units=16)`.
+
+    Raises:
+        BadInput: no network has the name, or a setting is invalid.
+    """
+    if name.lower() not in ARCHITECTURES:
+        raise unknown("learned rule", name, ARCHITECTURES, "osc.train's documentation")
+    return ARCHITECTURES[name.lower()].untrained(**settings)

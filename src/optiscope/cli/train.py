@@ -1,0 +1,109 @@
+"""`optiscope train`: give a learned rule its weights."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import console
+from ..console import dumps, short
+from ..errors import BadInput
+from .options import common
+
+
+@click.command()
+@click.argument("network")
+@click.option("--task", "family", required=True, help="A task, or a family that the network has a recipe for.")
+@click.option("--steps", type=click.IntRange(1, 10**8), help="Outer steps; the recipe's own number by default.")
+@click.option("--unroll", type=click.IntRange(1, 10**6), help="Inner steps a run; 200 by default.")
+@click.option("--units", type=int, help="Units of a layer.")
+@click.option("--layers", type=int, help="Layers.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files too.")
+@common
+def train(
+    network: str, family: str, steps: int | None, unroll: int | None, units: int | None, layers: int | None,
+    tensorboard: bool, as_json: bool, seed: int, out: str,
+) -> None:  # fmt: skip
+    """Train NETWORK (gru, lstm, rnn, lds, small-fc) to optimize a family of tasks: train gru --task rosenbrock.
+
+    It goes on from where it was interrupted, if the same command is given again, and ends with the same weights.
+    """
+    from .. import atomic, learning
+
+    recipe = learning.recipe(network, family)
+    rule = recipe.rule(seed, **{k: v for k, v in {"units": units, "layers": layers}.items() if v is not None})
+    options = {**recipe.options, **{k: v for k, v in {"steps": steps, "unroll": unroll}.items() if v is not None}}
+    folder = atomic.folder(out)
+    stem = f"{network}-{family}"
+    total = options.get("steps", 5000)
+    with console.training(total, quiet=as_json) as show, _events(folder / stem, tensorboard) as note:
+
+        def progress(step: int, row: dict[str, Any] | None) -> None:
+            show(step, row)
+            if row is not None:
+                note(row)
+
+        made = learning.train(
+            rule,
+            recipe.tasks(),
+            estimator=recipe.estimator,
+            seed=seed,
+            checkpoint=folder / f"{stem}.checkpoint.safetensors",
+            progress=progress,
+            **options,
+        )
+    card = {
+        "network": network,
+        "family": family,
+        "architecture": rule.architecture,
+        "estimator": repr(recipe.estimator),
+        "options": {"steps": total, **options},
+        "seed": seed,
+        "validation": made.best["validation"],
+        "best_step": made.best["step"],
+        "rejected": made.rejected,
+        "seconds": made.history[-1]["seconds"],
+        "command": shlex.join(["optiscope", *sys.argv[1:]]),
+    }
+    learning.save(made.rule, folder / f"{stem}.safetensors", card)
+    facts = {**card, "ended": made.ended, "history": list(made.history), "file": str(folder / f"{stem}.safetensors")}
+    with atomic.replacing(folder / f"{stem}.json") as temporary:
+        temporary.write_text(dumps(facts))
+    if as_json:
+        console.print_json(facts)
+        return
+    best = made.best
+    click.echo(f"{network} on {family}: {made.ended}; {made.rejected} rejected, {short(card['seconds'], 3)} s")
+    score = short(math.inf if best["validation"] is None else best["validation"], 4)
+    click.echo(
+        f"best after {best['step']} steps: mean loss over the first {score} on held-out problems, "
+        f"{best['diverged']} diverged"
+    )
+    click.echo(f"\nrule: {facts['file']}\nits history: {folder / stem}.json")
+
+
+@contextmanager
+def _events(folder: Path, wanted: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Where rows of the history go as TensorBoard events."""
+    if not wanted:
+        yield lambda row: None
+        return
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise BadInput("--tensorboard needs tensorboardX; pip install 'optiscope[tensorboard]'") from None
+    with SummaryWriter(str(folder)) as writer:
+
+        def note(row: dict[str, Any]) -> None:
+            for name, number in row.items():
+                if number is not None and name != "step":
+                    writer.add_scalar(name, number, row["step"])
+
+        yield note

@@ -1,0 +1,6 @@
+"""Meta-training: estimators of the meta-gradient, the outer loop, its checkpoints, and the zoo of trained rules."""
+
+from .estimators import PES, Backprop, Estimator, FullES, TruncatedES
+from .recipes import RECIPES, Recipe, recipe
+from .train import Training, train
+from .zoo import card, load, save, zoo
