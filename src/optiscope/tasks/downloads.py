@@ -44,7 +44,7 @@ def fetch(name: str, sha256: str) -> Path:
             cache = pooch.os_cache("optiscope") / data_set
             return Path(pooch.retrieve(mirror + file, f"sha256:{sha256}", file, cache, downloader=over_http))
         except (OSError, ValueError) as error:  # requests' errors are OSErrors, and a wrong hash is a ValueError
-            failures.append(f"{mirror}: {str(error).splitlines()[0]}")
+            failures.append(f"{mirror} {_said(error)}")
         finally:
             if bar:
                 bar.close()
@@ -52,6 +52,16 @@ def fetch(name: str, sha256: str) -> Path:
         f"{name} could not be downloaded ({'; '.join(failures)}); "
         "without a network, put it where OPTISCOPE_DATA points, under that name"
     )
+
+
+def _said(error: OSError | ValueError) -> str:
+    import requests
+
+    if isinstance(error, requests.HTTPError):
+        return f"answered {error.response.status_code}"
+    if isinstance(error, requests.RequestException):
+        return f"could not be reached ({type(error).__name__})"
+    return f"failed: {error}" if isinstance(error, OSError) else "sent another file, of another SHA-256"
 
 
 class _Bar:

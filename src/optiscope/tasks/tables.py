@@ -50,7 +50,7 @@ def read_columns(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _described(column: np.ndarray) -> str:
-    return f"text such as {column.flat[0]!r}" if column.ndim == 1 else f"an array of {column.ndim} axes"
+    return f"text such as {str(column.flat[0])!r}" if column.ndim == 1 else f"an array of {column.ndim} axes"
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

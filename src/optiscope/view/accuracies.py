@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -46,7 +48,7 @@ def _draw(axes: Axes, comparison: Comparison, name: str) -> None:
     axes.set_title(name.replace("_", " "), loc="left")
 
 
-def _caption(comparison: Comparison, i: int, names: list[str]) -> str:
+def _caption(comparison: Comparison, i: int, names: Sequence[str]) -> str:
     entry = comparison.entries[i]
     ends = " / ".join(f"{entry.runs.metrics[name][:, -1].mean():.1%}" for name in names)
     return f"{entry.contender.label}: {ends}"
