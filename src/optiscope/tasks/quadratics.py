@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -62,6 +63,7 @@ class Quadratic(Task):
         return QuadraticProblem(jax.random.normal(start, (n,)), hessian, minimiser)
 
 
+@functools.partial(jax.jit, static_argnames="n")
 def _basis(key: Any, n: int) -> jax.Array:
     """A uniformly random orthonormal basis, up to its vectors' signs: the reflections that the QR factorisation of a
     normal matrix is made of (Stewart, 1980, "The efficient generation of random orthogonal matrices").
