@@ -1,8 +1,11 @@
-"""`optiscope compare`: which rule wins on a task."""
+"""`optiscope compare`: which rule wins on a task, or on several."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,98 +15,173 @@ from .options import batch_setting, common, split
 
 if TYPE_CHECKING:
     from ..lab.compare import Comparison
+    from ..lab.suite import Suite
 
 
 @click.command()
-@click.argument("task")
-@click.option("--rules", "chosen", help="Rules and solvers: adam,momentum:lr=0.01,bfgs,lbfgs:memory=20. All rules by default.")
+@click.argument("names", metavar="TASK...", nargs=-1, required=True)
+@click.option(
+    "--rules", "chosen", help="Rules and solvers: adam,gd:lr=0.01,bfgs,lbfgs:memory=20. All rules by default."
+)
 @click.option("--batch", help="Rows a step sees: a number, or 'all'.")
-@click.option("--steps", type=int, help="Steps; the task's own number by default.")
+@click.option("--steps", type=int, help="Steps, a gradient each; the task's own number by default.")
 @click.option("--seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each rule.")
 @click.option("--target", type=float, help="The loss that counts as reached.")
+@click.option("--tune", type=click.IntRange(1, 2**20), help="Tune all of each rule's fields, with so many trials.")
+@click.option(
+    "--tuning-seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each trial."
+)
+@click.option("--with-schedule", is_flag=True, help="Tune a clip and a schedule with them.")
 @click.option("--defaults", is_flag=True, help="Keep the default learning rates instead of choosing one for each rule.")
+@click.option(
+    "--every", default=1, show_default=True, type=click.IntRange(1), help="Record the loss once in so many steps."
+)
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@click.option("--report", "page", help="Write it all as one HTML page here.")
 @common
 def compare(
-    task: str,
+    names: tuple[str, ...],
     chosen: str | None,
     batch: str | None,
     steps: int | None,
     seeds: int,
     target: float | None,
+    tune: int | None,
+    tuning_seeds: int,
+    with_schedule: bool,
     defaults: bool,
+    every: int,
     dtype: str,
+    page: str | None,
     as_json: bool,
     seed: int,
     out: str,
 ) -> None:
-    """Compare rules on TASK: who wins, by how much, and whether that is significant.
+    """Compare rules on a TASK, or on several: who wins, by how much, and whether that is significant.
 
     Each rule's learning rate is first chosen from a log grid on separate seeds, unless the rule is given with one, as
-    in adam:lr=0.01. All rules then run on the same seeds: same starts, same batches.
+    in adam:lr=0.01; with --tune all of its fields are, with as many trials for each rule. All rules then run on the
+    same seeds: same starts, same batches.
     """
     from .. import atomic, lab, rules, tasks
 
     settings = batch_setting(batch)
-    made = tasks.task(task, **settings)
+    made = [tasks.task(name, **settings) for name in names]
     folder = atomic.folder(out)
+    if page:
+        atomic.folder(Path(page).parent)
     contenders = split(chosen) if chosen else rules.names()
-    with console.progress(len(contenders), quiet=as_json) as tell:
-        found = lab.compare(
-            contenders,
-            made,
-            steps=steps,
-            seeds=range(seed, seed + seeds),
-            target=target,
-            choose=not defaults,
-            dtype=dtype,
-            progress=tell,
-        )
-    from .. import view
+    comparisons, saved = [], []
+    for task in made:
+        with console.progress(len(contenders), quiet=as_json) as tell:
+            found = lab.compare(
+                contenders,
+                task,
+                steps=steps,
+                seeds=range(seed, seed + seeds),
+                target=target,
+                choose=not defaults,
+                tune=tune,
+                tuning_seeds=tuning_seeds,
+                with_schedule=with_schedule,
+                every=every,
+                dtype=dtype,
+                progress=tell,
+            )
+        comparisons.append(found)
+        saved.append(_save(found, folder, {"settings": settings, "seeds": [seed, seed + seeds - 1]}))
+        if not as_json:
+            _print_comparison(found, seeds)
+            click.echo(
+                f"\n{found.sentence}\n\nloss curves: {saved[-1]['picture']}\nall numbers: {_numbers(found, folder)}"
+            )
 
-    stem = f"compare-{made.name}"
-    picture = view.save(view.loss_curves(found), folder / f"{stem}.png")
+    whole = lab.suite(comparisons) if len(made) > 1 else None
+    if whole and not as_json:
+        _print_suite(whole)
+    if as_json:
+        facts = {"sentence": whole.sentence, "rules": whole.table, "comparisons": saved} if whole else saved[0]
+        console.print_json(facts)
+    if page:
+        from .. import view
+
+        view.report(whole or comparisons[0], page, command=shlex.join(["optiscope", *sys.argv[1:]]))
+        click.echo(f"report: {page}", err=as_json)
+
+
+def _numbers(found: Comparison, folder: Path) -> Path:
+    return folder / f"compare-{found.task.name}.json"
+
+
+def _save(found: Comparison, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The comparison as facts, in a file of their own, beside the picture of its loss curves."""
+    from .. import atomic, view
+
+    path = _numbers(found, folder)
+    picture = view.save(view.loss_curves(found), path.with_suffix(".png"))
     facts = {
-        "task": made.name,
-        "settings": settings,
+        "task": found.task.name,
+        **asked,
         "steps": found.steps,
-        "seeds": [seed, seed + seeds - 1],
-        "dtype": dtype,
-        "optimum": made.optimum,
+        "dtype": found.dtype,
+        "optimum": found.task.optimum,
         "target": found.target,
         "sentence": found.sentence,
         "rules": found.table,
+        "environment": dict(found.environment),
         "picture": str(picture),
     }
-    with atomic.replacing(folder / f"{stem}.json") as temporary:
+    with atomic.replacing(path) as temporary:
         temporary.write_text(dumps(facts))
-    if as_json:
-        console.print_json(facts)
-    else:
-        _print_comparison(found, seeds)
-        click.echo(f"\n{found.sentence}\n\nloss curves: {picture}\nall numbers: {folder / stem}.json")
+    return facts
 
 
 def _print_comparison(found: Comparison, seeds: int) -> None:
-    scores, facts = [], []
+    scores, facts, tests = [], [], []
     for row in found.table:
         lr = "–" if row["lr"] is None else f"{row['lr']:.2g}" + ("!" if "lr" in row["at_edge"] else "")
         mean = f"{short(row['mean'])} ± {short(row['standard_error'], 2)}"
         middle = f"{short(row['iqm'])} [{short(row['low'])}, {short(row['high'])}]"
-        scores.append([row["rule"], lr, mean, short(row["median"]), middle])
+        shares = [f"{value:.1%}" for value in row["metrics"].values()]
+        scores.append([row["rule"], lr, mean, short(row["median"]), middle, *shares])
         reached = f"{short(row['steps_to_target'])} ({row['reached_target']})"
         times = f"{row['run_seconds']:.2f} + {row['compile_seconds']:.1f}"
         p = "" if row["p"] is None else "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
-        facts.append([row["rule"], str(row["diverged"]), reached, times, p, row["verdict"]])
+        better = row["best_is_better"]
+        chance = "" if better is None else f"{better['probability']:.2f} [{better['low']:.2f}, {better['high']:.2f}]"
+        anytime = short(row["anytime_iqm"])
+        facts.append([row["rule"], str(row["diverged"]), anytime, reached, times])
+        tests.append([row["rule"], chance, p, row["verdict"]])
     floor = found.task.optimum
     least = "" if floor is None else f"; the least there is {floor:.6g}"
     click.echo(f"{found.task.name}: loss after {found.steps} steps, {seeds} seeds{least}\n")
-    console.table(["rule", "lr", "mean ± s.e.", "median", "IQM [95 %]"], scores)
-    console.table(["rule", "diverged", "steps to target", "run + compile, s", "p", "against the best"], facts)
+    metrics = [name.replace("_", " ") for name in found.table[0]["metrics"]]
+    console.table(["rule", "lr", "mean ± s.e.", "median", "IQM [95 %]", *metrics], scores)
+    console.table(["rule", "diverged", "anytime", "steps to target", "run + compile, s"], facts)
+    console.table(["rule", "P(best is better)", "p", "against the best"], tests)
     click.echo(
-        "\nIQM: interquartile mean, with its bootstrap interval. A run that diverged counts as ∞. "
-        f"Target: {found.target:.6g}; the median over seeds, and how many of {seeds} got there. "
-        "p: paired Wilcoxon test against the best, Holm-adjusted."
+        "\nIQM: interquartile mean, with its bootstrap interval. A run that diverged counts as ∞. Anytime: the mean "
+        f"loss over the run (IQM). Target: {found.target:.6g}; the median over seeds, and how many of {seeds} got "
+        "there. P: on a new seed, with its 95 % interval. p: paired Wilcoxon test against the best, Holm-adjusted."
     )
     if any("lr" in row["at_edge"] for row in found.table):
-        click.echo("lr!: the best rate is at the edge of the grid; a better one may lie outside.")
+        click.echo("lr!: the best rate is at the edge of its space; a better one may lie outside.")
+    tuned = [row for row in found.table if row["space"] and len(row["settings"]) > 1]
+    if tuned:
+        click.echo(f"\nsettings, {tuned[0]['trials']} trials each:")
+    for row in tuned:
+        chosen = [f"{name} {short(row['settings'][name], 4)} from {space}" for name, space in row["space"].items()]
+        click.echo(f"  {row['rule']}: {', '.join(chosen)}")
+
+
+def _print_suite(whole: Suite) -> None:
+    rows = []
+    for row in whole.table:
+        better = row["best_is_better"]
+        chance = "" if better is None else f"{better['probability']:.2f} [{better['low']:.2f}, {better['high']:.2f}]"
+        middle = f"{short(row['iqm'], 3)} [{short(row['low'], 3)}, {short(row['high'], 3)}]"
+        rows.append([row["rule"], middle, f"{row['fastest']:.0%}", f"{row['reached']:.0%}", chance, row["verdict"]])
+    click.echo(f"\nall {len(whole.comparisons)} tasks, the share of the loss that is left\n")
+    headers = ["rule", "IQM [95 %]", "fastest on", "target reached on", "P(best is better)", "against the best"]
+    console.table(headers, rows)
+    click.echo(f"\n{whole.sentence}")

@@ -13,7 +13,7 @@ from .options import point as point_of
 
 @click.command()
 @click.argument("landscape")
-@click.option("--rules", "chosen", default="gd,momentum,adam", show_default=True, help="Rules, as in compare.")
+@click.option("--rules", "chosen", default="gd,momentum,adam", show_default=True, help="Rules and solvers, as in compare.")
 @click.option("--from", "start", help="Where to start: x,y. By default a point drawn from the seed.")
 @click.option("--steps", type=int, help="Steps; 200 by default.")
 @click.option("--noise", type=float, help="Standard deviation of normal noise added to each gradient.")
@@ -32,7 +32,7 @@ def trace(
     seed: int,
     out: str,
 ) -> None:
-    """Draw the way of each rule over LANDSCAPE, with its minima, maxima and saddles marked.
+    """Draw the way of each rule or solver over LANDSCAPE, with its minima, maxima and saddles marked.
 
     Each rule's learning rate is the one of a log grid that ends lowest from this start without leaving the picture,
     unless the rule is given with one, as in adam:lr=0.01.
@@ -51,7 +51,7 @@ def trace(
     facts = [
         {
             "rule": contender.label,
-            "lr": getattr(contender.rule, "lr", None),
+            "lr": contender.settings.get("lr"),
             "start": runs.params[0, 0].tolist(),
             "end": runs.params[0, -1].tolist(),
             "value": float(runs.loss[0, -1]),

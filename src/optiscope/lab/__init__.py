@@ -1,8 +1,9 @@
 """The lab: run rules, compare them, and say how sure one can be."""
 
 from .compare import Comparison, Entry, compare
-from .contenders import Contender, RuleContender
+from .contenders import Contender, RuleContender, SolverContender
 from .run import Runs, run
+from .solving import run_solver
 from .suite import Suite, suite
 from .sweep import Sweep, stack, sweep
 from .tune import Study, tune

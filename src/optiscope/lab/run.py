@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..rules.contract import Rule
+from ..solvers.walk import Method
 from ..tasks.contract import Params, Task
 from .arguments import check
 from .drive import cast
@@ -28,7 +29,8 @@ class Runs:
     `params`, `grads`, `states` and `steps` are None unless they were asked for.
     """
 
-    rule: Rule
+    rule: Rule | Method
+    """A solver's method where one ran in a rule's place."""
     task: Task
     seeds: np.ndarray
     """The seeds, shape (seeds,)."""
@@ -37,7 +39,7 @@ class Runs:
     loss: np.ndarray
     """The loss of all data, shape (seeds, records)."""
     metrics: dict[str, np.ndarray]
-    """What else the problem has to record, such as "train_accuracy" and "test_accuracy": shape (seeds, records) each."""
+    """What else the problem records, such as "train_accuracy" and "test_accuracy": shape (seeds, records) each."""
     broke_at: np.ndarray
     """After how many steps the loss was first not finite, −1 for never; shape (seeds,)."""
     params: Any
@@ -102,7 +104,7 @@ def run(
     if store is not None and (record or start is not None):
         raise BadInput("the store keeps losses of runs from drawn starts; give no record= and start=, or no store=")
     with jax.enable_x64(dtype == "float64"):
-        begin = None if start is None else _checked(start, task, dtype)
+        begin = None if start is None else checked_start(start, task, dtype)
     work = _work(rule, task, listed, total, every, dtype, (*record, "metrics"), begin)
     return _runs(rule, work, *finish([work], store, executor))
 
@@ -162,7 +164,12 @@ def _runs(rule: Rule, work: Work, came: Made) -> Runs:
     )
 
 
-def _checked(start: Params, task: Task, dtype: str) -> Params:
+def checked_start(start: Params, task: Task, dtype: str) -> Params:
+    """The start in the precision asked for, once it has the structure and shapes of the task's parameters.
+
+    Raises:
+        BadInput: it has not.
+    """
     wanted = jax.eval_shape(lambda: task.sample(jax.random.key(0)).start)
     try:
         given = cast(np.asarray(start) if hasattr(wanted, "shape") else start, dtype)

@@ -1,4 +1,4 @@
-"""One run of each of several rules from one start, every point kept: what a picture of trajectories is drawn from."""
+"""One run of each of several rules or solvers from one start, every point kept: what a picture of trajectories is drawn from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 
 from ..errors import BadInput
 from ..rules.contract import Rule
+from ..solvers.walk import Method
 from ..tasks.landscapes import Landscape
 from .compare import Progress
-from .contenders import RuleContender, contenders_of, learning_rates
+from .contenders import Contender, RuleContender, SolverContender, contenders_of, learning_rates
 from .run import Runs, run
+from .solving import run_solver
 
 MARGIN = 0.25
 """How far outside the landscape's box, in widths of it, a way may go and still be in the picture."""
 
 
 def walks(
-    rules: Sequence[str | Rule],
+    rules: Sequence[str | Rule | Method],
     landscape: Landscape,
     *,
     start: Sequence[float] | None = None,
@@ -27,8 +29,8 @@ def walks(
     seed: int = 0,
     choose: bool = True,
     progress: Progress = lambda label, doing: None,
-) -> list[tuple[RuleContender, Runs]]:
-    """Run each rule once on a landscape, recording its parameters, in float64.
+) -> list[tuple[Contender, Runs]]:
+    """Run each rule once on a landscape, recording its parameters, in float64; a solver for as many gradients.
 
     A learning rate that the text leaves open is chosen from the grid that `compare` uses: the one that ends lowest
     among those whose way stays in the picture, for a landscape without a minimum rewards whoever leaves it fastest.
@@ -44,11 +46,17 @@ def walks(
         BadInput: an argument is invalid.
     """
     point = None if start is None else np.asarray(start, float)
-    found = []
+    found: list[tuple[Contender, Runs]] = []
     for contender in contenders_of(rules, choose):
-        if not isinstance(contender, RuleContender):
-            raise BadInput(f"a way over a landscape is a rule's; {contender.label} is none")
         progress(contender.label, "running")
+        if isinstance(contender, SolverContender):
+            solved = run_solver(
+                contender.method, landscape, steps=steps, seeds=[seed], dtype="float64", path=True, start=point
+            )
+            found.append((contender, solved))
+            continue
+        if not isinstance(contender, RuleContender):
+            raise BadInput(f"a way over a landscape is a rule's or a solver's; {contender.label} is neither")
         rates = learning_rates(contender.rule) if contender.chosen else [None]
         tried = [_walk(contender, lr, landscape, point, steps, seed) for lr in rates]
         found.append(min(tried, key=lambda pair: _badness(pair[1], landscape)))

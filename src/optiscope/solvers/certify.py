@@ -52,7 +52,7 @@ def _examined(problem: Smooth, walk: Walk, x: Any, x0: Any, value: Any, g: Any) 
     step = ((V @ z) / D) @ Q
     flat = (steepest == 0) | _beyond(problem, x, x0, step)
     status = first_of((~finite, walk.status), (~vanished, STALLED), (saddle, SADDLE), (flat, FLAT), (True, CONVERGED))
-    return walk._replace(status=status).called(hvp=len(T), gradient=1)
+    return walk._replace(status=status).called(2 * len(T) + 1, hvp=len(T), gradient=1)
 
 
 def _beyond(problem: Smooth, x: Any, x0: Any, step: Any) -> Any:

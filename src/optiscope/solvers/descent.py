@@ -13,7 +13,7 @@ from .certify import certified
 from .linesearch import ACCEPT, FAIL, Search, StrongWolfe
 from .smooth import Smooth, bottomless, tolerance
 from .solution import CONVERGED, EDGE, ITERATIONS, NOT_FINITE, STALLED, UNBOUNDED
-from .walk import Budget, Ended, Method, Walk, eps, first_of, fresh
+from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
 
 IDLE = 5
 """Steps without progress after which rounding is taken to have hidden the rest."""
@@ -42,8 +42,6 @@ class State(NamedTuple):
     """The value at the start."""
     largest: Any
     """The largest gradient's norm so far."""
-    drop: Any
-    """By how much the last step lowered the value."""
     least: Any
     """The smallest gradient's norm so far."""
     idle: Any
@@ -78,11 +76,11 @@ class LineSearchMethod(Method):
     def _search(self, problem: Smooth) -> Search:
         return self.search
 
-    def begin(self, problem: Smooth, x: Any, rows: int | None) -> State:
+    def begin(self, problem: Smooth, x: Any, keep: Keep | None) -> State:
         nan = jnp.full((), jnp.nan, x.dtype)
         zero = jnp.zeros_like(x)
         return State(
-            walk=fresh(x.dtype, rows),
+            walk=fresh(x, keep),
             x=x,
             x0=x,
             value=nan,
@@ -93,7 +91,6 @@ class LineSearchMethod(Method):
             memory=self.forget(x),
             first=nan,
             largest=jnp.zeros((), x.dtype),
-            drop=nan,
             least=nan,
             idle=jnp.int32(0),
             plain=jnp.bool_(True),
@@ -110,13 +107,13 @@ class LineSearchMethod(Method):
         # A direction along which nothing is found is given up for steepest descent, once.
         retry = ~accept & (verdict == FAIL) & ~w.plain
         w = w._replace(
-            walk=w.walk.called(function=1, gradient=1),
+            walk=w.walk.called(1, function=1, gradient=1),
             outside=w.outside | ~(jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))),
         )
         moved = (accept, starting, x, value, gradient)
         w_next = jax.lax.cond(
             accept | retry,
-            lambda w: self._arrived(problem, budget, w, *moved),
+            lambda w: self._arrived(problem, budget, moved, w),
             lambda w: w._replace(search=search, t=t),
             w,
         )
@@ -129,10 +126,9 @@ class LineSearchMethod(Method):
         walk = certified(problem, w.walk, w.x, w.x0, w.value, w.gradient)
         return Ended(walk, w.x, w.value, w.gradient, norm)
 
-    def _arrived(
-        self, problem: Smooth, budget: Budget, w: State, accept: Any, starting: Any, x: Any, value: Any, gradient: Any
-    ) -> State:
+    def _arrived(self, problem: Smooth, budget: Budget, moved: tuple[Any, ...], w: State) -> State:
         """The state at a new point, or at the old one with the memory gone."""
+        accept, starting, x, value, gradient = moved
         x, value, gradient = (
             jnp.where(accept, new, old) for new, old in ((x, w.x), (value, w.value), (gradient, w.gradient))
         )
@@ -150,7 +146,7 @@ class LineSearchMethod(Method):
         norm = jnp.max(jnp.abs(problem.projected(x, gradient)))
         first, largest = jnp.where(starting, value, w.first), jnp.maximum(norm, w.largest)
         drop = w.value - value
-        progress = starting | (drop > eps(x) * jnp.abs(value)) | (norm < w.least / 2)
+        progress = starting | (drop > 10 * eps(x) * jnp.abs(value)) | (norm < w.least / 2)
         idle = jnp.where(progress, 0, w.idle + 1)
         walk = w.walk._replace(iterations=w.walk.iterations + jnp.where(accept & ~starting, 1, 0))
         walk = walk._replace(
@@ -162,8 +158,10 @@ class LineSearchMethod(Method):
                 (walk.iterations >= budget.max_iterations, ITERATIONS),
             )
         )
-        walk = walk.saw(accept, value=value, gradient_norm=norm)
-        walk = walk.saw(accept & ~starting, step=w.t, ratio=drop / -jnp.vdot(w.gradient, s), curvature=jnp.vdot(s, y))
+        walk = walk.saw(accept, x, value=value, gradient_norm=norm)
+        walk = walk.saw(
+            accept & ~starting, x, step=w.t, ratio=drop / -jnp.vdot(w.gradient, s), curvature=jnp.vdot(s, y)
+        )
         return State(
             walk=walk,
             x=x,
@@ -176,7 +174,6 @@ class LineSearchMethod(Method):
             memory=memory,
             first=first,
             largest=largest,
-            drop=drop,
             least=jnp.where(starting, norm, jnp.minimum(norm, w.least)),
             idle=idle,
             plain=plain,

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from ..errors import unknown
 from .certify import certified
 from .smooth import Smooth
-from .solution import CONVERGED, EDGE, FLAT, ITERATIONS, NOT_FINITE, RANK_DEFICIENT, RUNNING, STALLED, Evaluations
-from .walk import Budget, Ended, Method, Walk, eps, first_of, fresh
+from .solution import CONVERGED, EDGE, FLAT, ITERATIONS, NOT_FINITE, RANK_DEFICIENT, RUNNING, STALLED
+from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
 
 FAR = 1e-4
 """Where Gauss–Newton would still go so far, beside the way so far, the Hessian is asked whether there is a minimum."""
@@ -105,11 +105,11 @@ class LeastSquares(Method):
         """The next damping, after a trial of scaled `length` whose decrease was `ratio` times the foreseen one."""
 
     @property
-    def calls(self) -> Evaluations:
-        """What a trial calls."""
-        return Evaluations(1, 0, 0, 0)
+    def bends(self) -> int:
+        """How many second derivatives a trial takes."""
+        return 0
 
-    def begin(self, problem: Residual, x: Any, rows: int | None) -> State:
+    def begin(self, problem: Residual, x: Any, keep: Keep | None) -> State:
         n = x.size
         m = jax.eval_shape(problem.residual, x).shape[0]
         k = min(m, n)
@@ -119,7 +119,7 @@ class LeastSquares(Method):
 
         model = Model(zeros(n), jnp.ones(n, bool), zeros(n), zeros(k), zeros(k, n), zeros(k))
         one = jnp.ones((), x.dtype)
-        return State(fresh(x.dtype, rows), x, x, zeros(m), one, model, one, 2 * one, jnp.int32(0), jnp.bool_(True))
+        return State(fresh(x, keep), x, x, zeros(m), one, model, one, 2 * one, jnp.int32(0), jnp.bool_(True))
 
     def step(self, problem: Residual, budget: Budget, w: State) -> State:
         w = jax.lax.cond(w.stale, lambda w: self._linearized(problem, budget, w), lambda w: w, w)
@@ -158,9 +158,10 @@ class LeastSquares(Method):
         )
         walk = w.walk._replace(
             iterations=w.walk.iterations + running, status=jnp.where(last, ended, w.walk.status)
-        ).called(*(running * calls for calls in self.calls))
+        ).called(running * (1 + 2 * self.bends), function=running, hvp=running * self.bends)
         walk = walk.saw(
             running,
+            w.x,
             value=jnp.vdot(w.r, w.r) / 2,
             gradient_norm=self._norm(problem, w),
             step=jnp.linalg.norm(p),
@@ -208,8 +209,9 @@ class LeastSquares(Method):
             (done, CONVERGED),
             (w.walk.iterations >= budget.max_iterations, ITERATIONS),
         )
-        walk = w.walk._replace(status=status).called(jacobian=1, function=jnp.where(first, 1, 0))
-        return w._replace(walk=walk.saw(True, value=size**2 / 2, gradient_norm=self._norm(problem, w)))
+        products = w.x.size if w.x.size <= 2 * m else m
+        walk = w.walk._replace(status=status).called(products, function=jnp.where(first, 1, 0), jacobian=1)
+        return w._replace(walk=walk.saw(True, w.x, value=size**2 / 2, gradient_norm=self._norm(problem, w)))
 
     def _norm(self, problem: Residual, w: State) -> Any:
         return jnp.max(jnp.abs(problem.smooth.projected(w.x, w.model.gradient)))
@@ -288,8 +290,8 @@ class LM(LeastSquares):
         return jnp.where(gentle, problem.smooth.clipped(x + p + model.step(a)) - x, p)
 
     @property
-    def calls(self) -> Evaluations:
-        return Evaluations(1, 0, 1, 0) if self.accelerate else Evaluations(1, 0, 0, 0)
+    def bends(self) -> int:
+        return int(self.accelerate)
 
     def adjust(self, damping: Any, growth: Any, ratio: Any, length: Any) -> tuple[Any, Any]:
         if self.damping == "trust-region":

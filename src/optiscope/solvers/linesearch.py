@@ -34,9 +34,14 @@ class Search(ABC):
 
 
 class Point(NamedTuple):
+    """(t, φ(t), φ′(t)). Between trials an array of shape (3,): fewer buffers to carry through the compiled loop."""
+
     t: Any
     value: Any
     slope: Any
+
+    def packed(self) -> Any:
+        return jnp.stack(self)
 
 
 class Descent(NamedTuple):
@@ -53,10 +58,10 @@ class Backtracking(Search):
     c1: float = 1e-4
 
     def begin(self, value: Any, slope: Any) -> Descent:
-        return Descent(Point(jnp.zeros_like(value), value, slope), jnp.int32(0))
+        return Descent(Point(jnp.zeros_like(value), value, slope).packed(), jnp.int32(0))
 
     def judge(self, state: Descent, t: Any, value: Any, slope: Any) -> tuple[Descent, Any, Any]:
-        start = state.start
+        start = Point(*state.start)
         parabola = -start.slope * t**2 / (2 * (value - start.value - t * start.slope))
         shorter = jnp.where(jnp.isfinite(parabola), jnp.clip(parabola, 0.1 * t, 0.5 * t), 0.1 * t)
         good = value <= start.value + self.c1 * t * start.slope
@@ -77,10 +82,6 @@ class Bracket(NamedTuple):
     """Whether the next trial is taken as it is."""
 
 
-def _choose(condition: Any, yes: Point, no: Point) -> Point:
-    return Point(*(jnp.where(condition, a, b) for a, b in zip(yes, no, strict=True)))
-
-
 @dataclasses.dataclass(frozen=True)
 class StrongWolfe(Search):
     """φ(t) ≤ φ(0) + c₁ t φ′(0) and |φ′(t)| ≤ c₂ |φ′(0)| (Nocedal & Wright, 2006, algorithms 3.5 and 3.6, in one).
@@ -95,31 +96,33 @@ class StrongWolfe(Search):
 
     def begin(self, value: Any, slope: Any) -> Bracket:
         zero = jnp.zeros_like(value)
-        start = Point(zero, value, slope)
-        return Bracket(start, start, Point(zero + jnp.inf, zero, zero), jnp.int32(0), jnp.bool_(False))
+        start = Point(zero, value, slope).packed()
+        return Bracket(start, start, Point(zero + jnp.inf, zero, zero).packed(), jnp.int32(0), jnp.bool_(False))
 
     def judge(self, state: Bracket, t: Any, value: Any, slope: Any) -> tuple[Bracket, Any, Any]:
-        start, low, high = state.start, state.low, state.high
-        here = Point(t, value, slope)
-        noise = 10 * eps(value) * jnp.abs(start.value)
+        start, before, here = Point(*state.start), Point(*state.low), Point(t, value, slope)
+        # A function that cancels inside is noisier than its value tells; a promise that small is left to the slopes.
+        blur = eps(value) ** 0.75 * jnp.abs(start.value)
+        noise = jnp.where(-t * start.slope <= blur, blur, 10 * eps(value) * jnp.abs(start.value))
         finite = jnp.isfinite(value) & jnp.isfinite(slope)
         armijo = value <= start.value + self.c1 * t * start.slope
         armijo |= (jnp.abs(value - start.value) <= noise) & (slope <= (2 * self.c1 - 1) * start.slope)
-        too_high = ~finite | ~armijo | (value > low.value + noise)
+        too_high = ~finite | ~armijo | (value > before.value + noise)
         good = ~too_high & (jnp.abs(slope) <= -self.c2 * start.slope)
         # From a point that is low enough the minimum lies downhill, which is either towards high or back towards low.
-        turned = slope * jnp.sign(high.t - low.t) >= 0
-        high = _choose(too_high, here, _choose(turned, low, high))
-        low = _choose(too_high, low, here)
+        turned = slope * jnp.sign(state.high[0] - before.t) >= 0
+        highest = jnp.where(too_high, here.packed(), jnp.where(turned, state.low, state.high))
+        lowest = jnp.where(too_high, state.low, here.packed())
+        low, high = Point(*lowest), Point(*highest)
         bracketed = jnp.isfinite(high.t)
         width = jnp.abs(high.t - low.t)
         lost = (state.tries >= TRIES) | (bracketed & (width <= eps(value) * jnp.maximum(low.t, high.t)))
         # The last resort is the best point found: lower than the start, though steeper than asked.
         rescue = lost & (low.t > 0) & ~state.final
         verdict = jnp.where(good | state.final, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
-        further = _extrapolated(state.low, here)
+        further = _extrapolated(before, here)
         t = jnp.where(rescue, low.t, jnp.where(bracketed, _cubic(low, high, noise), further))
-        return Bracket(start, low, high, state.tries + 1, rescue), t, verdict
+        return Bracket(state.start, lowest, highest, state.tries + 1, rescue), t, verdict
 
 
 def _extrapolated(before: Point, here: Point) -> Any:
@@ -171,14 +174,12 @@ class HagerZhang(Search):
 
     def begin(self, value: Any, slope: Any) -> Interval:
         zero = jnp.zeros_like(value)
-        start = Point(zero, value, slope)
+        start, end = Point(zero, value, slope).packed(), Point(zero + jnp.inf, zero, zero).packed()
         no = jnp.bool_(False)
-        nan = zero + jnp.nan
-        return Interval(start, start, Point(zero + jnp.inf, zero, zero), no, zero + jnp.inf, nan, jnp.int32(0), no)
+        return Interval(start, start, end, no, zero + jnp.inf, zero + jnp.nan, jnp.int32(0), no)
 
     def judge(self, state: Interval, t: Any, value: Any, slope: Any) -> tuple[Interval, Any, Any]:
-        start, a, b = state.start, state.a, state.b
-        c = Point(t, value, slope)
+        start, c = Point(*state.start), Point(t, value, slope)
         limit = start.value + 10 * eps(value) * jnp.abs(start.value)
         finite = jnp.isfinite(value) & jnp.isfinite(slope)
         wolfe = (value - start.value <= self.delta * t * start.slope) & (slope >= self.sigma * start.slope)
@@ -187,12 +188,13 @@ class HagerZhang(Search):
         # Update (U0–U3): c replaces the end on whose side it is. The bisections of U3 are trials like all others.
         high = ~finite | ((slope < 0) & (value > limit))
         left = ~high & (slope < 0)
-        a_new, b_new = _choose(left, c, a), _choose(left, b, c)
+        after = jnp.where(left, c.packed(), state.a), jnp.where(left, state.b, c.packed())
+        a_new, b_new = (Point(*end) for end in after)
         b_is_high = jnp.where(left, state.high, high)
         width = b_new.t - a_new.t
         # S2, S3: after the first secant of a round, the second is drawn through the end that c replaced and c.
         first = jnp.isnan(state.other) & ~state.high
-        partner = _choose(left, a, b)
+        partner = Point(*jnp.where(left, state.a, state.b))
         second = jnp.where(first & ~b_is_high & jnp.isfinite(state.width), _secant(partner, c), jnp.nan)
         second = jnp.where((second > a_new.t) & (second < b_new.t), second, jnp.nan)
         # L2, L3: a round that did not shrink the interval by γ is followed by a bisection.
@@ -207,7 +209,7 @@ class HagerZhang(Search):
         rescue = lost & (a_new.t > 0) & (a_new.value < start.value) & ~state.final
         verdict = jnp.where(good | state.final, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
         width = jnp.where(going_on | b_is_high, state.width, width)
-        state = Interval(start, a_new, b_new, b_is_high, width, second, state.tries + 1, rescue)
+        state = Interval(state.start, *after, b_is_high, width, second, state.tries + 1, rescue)
         return state, jnp.where(rescue, a_new.t, t_next), verdict
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from .certify import certified
 from .smooth import Smooth, bottomless, tolerance
 from .solution import CONVERGED, EDGE, ITERATIONS, NOT_FINITE, STALLED, UNBOUNDED
-from .walk import Budget, Ended, Method, Walk, eps, first_of, fresh
+from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
 
 
 class State(NamedTuple):
@@ -54,10 +54,10 @@ class TrustRegion(Method):
     def solve(self, problem: Smooth, w: State) -> tuple[Any, Any, Any]:
         """p, Hp, and the products with the Hessian that this took."""
 
-    def begin(self, problem: Smooth, x: Any, rows: int | None) -> State:
+    def begin(self, problem: Smooth, x: Any, keep: Keep | None) -> State:
         nan = jnp.full((), jnp.nan, x.dtype)
         return State(
-            walk=fresh(x.dtype, rows),
+            walk=fresh(x, keep),
             x=x,
             x0=x,
             value=nan,
@@ -94,9 +94,10 @@ class TrustRegion(Method):
         status = first_of((last & ~finite, EDGE), (last | invisible, STALLED))
         walk = w.walk._replace(
             iterations=w.walk.iterations + running, status=jnp.where(running, status, w.walk.status)
-        ).called(function=running, hvp=running * products)
+        ).called(running * (1 + 2 * products), function=running, hvp=running * products)
         walk = walk.saw(
             running,
+            w.x,
             value=w.value,
             gradient_norm=jnp.max(jnp.abs(w.gradient)),
             step=jnp.linalg.norm(p),
@@ -128,8 +129,8 @@ class TrustRegion(Method):
             ((norm <= tolerance(budget.tol, largest)) & self.convex(model), CONVERGED),
             (w.walk.iterations >= budget.max_iterations, ITERATIONS),
         )
-        walk = w.walk._replace(status=status).called(function=jnp.where(starting, 1, 0), gradient=1, hvp=products)
-        walk = walk.saw(True, value=value, gradient_norm=norm)
+        walk = w.walk._replace(status=status).called(1, function=jnp.where(starting, 1, 0), gradient=1)
+        walk = walk.saw(True, w.x, value=value, gradient_norm=norm).called(2 * products, hvp=products)
         # Half of ‖D x₀‖: a first step no longer than that keeps every variable's order of magnitude.
         reach = jnp.linalg.norm(D * w.x) / 2
         radius = jnp.where(starting, jnp.where(reach > 0, reach, 1.0), w.radius)

@@ -95,6 +95,10 @@ class History(NamedTuple):
     """The decrease over the one that the model had foreseen."""
     curvature: Any
     """sᵀy: the step times the change of the gradient."""
+    cost: Any
+    """What had been called by then, as in `Solution.cost`."""
+    x: Any = None
+    """Where the solver stood: x0's structure, each leaf with the rows as first axis; None unless it was asked for."""
 
 
 @value
@@ -112,6 +116,9 @@ class Solution:
     status: Status
     iterations: Any
     evaluations: Evaluations
+    cost: Any
+    """All of them, in gradients: a value, with its gradient or without, is 1, a product with the Hessian 2, and a
+    Jacobian one for each of its columns, or of its rows where those are fewer than half as many."""
     covariance: Any = None
     """Least squares alone: (n, n), s² (JᵀJ)⁻¹ with s² = Σ r² / (m − n), the parameters in the order of x0's leaves.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,8 @@ from .least_squares import LM, Dogleg, GaussNewton, LeastSquares, Residual
 from .newton import Newton, NewtonCG
 from .quasi_newton import BFGS, LBFGS
 from .smooth import Smooth
-from .solution import Solution, Status
-from .walk import Budget, Ended, Method
+from .solution import Evaluations, Solution, Status
+from .walk import Budget, Ended, Keep, Method
 
 Params = Any
 """A pytree of float32 or float64 arrays."""
@@ -45,8 +46,8 @@ class Setting:
     method: Method
     jac: Callable | None = None
     hvp: Callable | None = None
-    rows: int | None = None
-    """Rows of the history, or None."""
+    keep: Keep | None = None
+    """The history, or None."""
 
     def oracle(self, unravel: Callable, args: tuple, bounds: Any) -> Any:
         """The problem as the method sees it, a function of a vector."""
@@ -107,7 +108,7 @@ def minimize(
     bounds: tuple[Any, Any] | None = None,
     tol: float | None = None,
     max_iterations: int = 1000,
-    history: bool = False,
+    history: bool | Literal["path"] = False,
 ) -> Solution:
     """A local minimum of `fun` near `x0`.
 
@@ -124,7 +125,7 @@ def minimize(
             machine epsilon to the power ½, 1.5e-8 in float64. A minimum that rounding blurs before that counts as
             reached when the decrease still promised is lost in the value's rounding.
         max_iterations: how many steps may be taken.
-        history: whether to keep a row for every iteration.
+        history: whether to keep a row for every iteration; "path" keeps x in it too.
 
     Returns:
         The solution, of NumPy arrays; under a JAX transformation, of its tracers. It never raises because the function
@@ -148,7 +149,7 @@ def least_squares(
     bounds: tuple[Any, Any] | None = None,
     tol: float | None = None,
     max_iterations: int = 1000,
-    history: bool = False,
+    history: bool | Literal["path"] = False,
 ) -> Solution:
     """A local minimum of ½ Σ r(x)² near `x0`, with the covariance of the parameters.
 
@@ -195,18 +196,14 @@ def check_bounds(chosen: Method, method: str | Method, bounds: Any) -> None:
 
 
 def _solved(
-    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool
+    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool | str
 ) -> Solution:
     setting, problem, traced = prepare(setting, x0, args, bounds, tol, max_iterations, history)
-    dtype = np.result_type(*jax.tree.leaves(problem.x0))
     if traced:
         return program(setting)(problem)
-    with jax.enable_x64(dtype == np.float64):
-        solution = call(program(setting), problem)
-    if setting.rows is not None:
-        rows = int(solution.iterations) + 1
-        solution = dataclasses.replace(solution, history=jax.tree.map(lambda column: column[:rows], solution.history))
-    return solution
+    with jax.enable_x64(problem.budget.tol.dtype == np.float64):
+        floats, integers, history = call(packed(setting), problem)
+    return unpacked(problem.x0, floats, integers, history)
 
 
 def call(function: Callable, *arguments: Any) -> Any:
@@ -226,7 +223,7 @@ def call(function: Callable, *arguments: Any) -> Any:
 
 
 def prepare(
-    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool
+    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool | str
 ) -> tuple[Setting, Problem, bool]:
     """The checked problem, and whether JAX is tracing it."""
     if not callable(setting.fun):
@@ -235,11 +232,14 @@ def prepare(
         raise BadInput(f"args must be a tuple, not {type(args).__name__}; write args=(data,)")
     if isinstance(max_iterations, bool) or not isinstance(max_iterations, int | np.integer) or max_iterations < 1:
         raise BadInput(f"max_iterations must be a whole number ≥ 1, not {max_iterations!r}")
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x0, args, bounds)))
-    x0 = jax.tree.map(_floating, x0)
-    if not jax.tree.leaves(x0) or not all(np.size(leaf) for leaf in jax.tree.leaves(x0)):
+    if history not in (True, False, "path"):
+        raise BadInput(f"history must be True, False or 'path', not {history!r}")
+    traced = any(map(_is_traced, jax.tree.leaves((x0, args, bounds))))
+    leaves, structure = jax.tree.flatten(x0)
+    leaves = [_floating(leaf) for leaf in leaves]
+    if not leaves or not all(leaf.size for leaf in leaves):
         raise BadInput("x0 is empty: there is nothing to solve for")
-    dtype = np.result_type(*jax.tree.leaves(x0))
+    x0, dtype = structure.unflatten(leaves), np.result_type(*leaves)
     if tol is None:
         tol = float(np.finfo(dtype).eps) ** (3 / 4 if isinstance(setting.method, LeastSquares) else 1 / 2)
     elif not 0 <= float(tol) < 1:
@@ -249,9 +249,9 @@ def prepare(
         if not traced:
             _check_inside(x0, bounds)
     args = jax.tree.map(functools.partial(_argument, dtype), args)
-    budget = Budget(np.asarray(tol, dtype), np.int32(max_iterations))
-    rows = int(max_iterations) + 1 if history else None
-    return dataclasses.replace(setting, rows=rows), Problem(x0, args, bounds, budget), traced
+    if history:
+        setting = dataclasses.replace(setting, keep=Keep(int(max_iterations) + 1, history == "path"))
+    return setting, Problem(x0, args, bounds, Budget(dtype.type(tol), np.int32(max_iterations))), traced
 
 
 def _floating(leaf: Any) -> Any:
@@ -316,11 +316,61 @@ def program(setting: Setting) -> Callable[[Problem], Solution]:
     return jax.jit(functools.partial(_solve, setting))
 
 
+@functools.lru_cache(maxsize=128)
+def packed(setting: Setting) -> Callable[[Problem], tuple[Any, Any, Any]]:
+    """The compiled solver with its numbers in two vectors: every array that leaves a compiled function costs its
+    microseconds, which are most of a small problem's.
+    """
+
+    def run(problem: Problem) -> tuple[Any, Any, Any]:
+        s = _solve(setting, problem)
+        floats = [s.x, s.value, s.gradient, s.gradient_norm, s.covariance]
+        integers = [s.status.code, s.iterations, *s.evaluations, s.cost]
+        return ravel_pytree(floats)[0], jnp.stack(integers), s.history
+
+    return jax.jit(run)
+
+
+def unpacked(x0: Params, floats: np.ndarray, integers: np.ndarray, history: Any) -> Solution:
+    """The solution that `packed` gave for a start."""
+    unravel, n = _unraveller(x0)
+    status, iterations, *calls, cost = integers
+    if history is not None:
+        history = jax.tree.map(lambda column: column[: iterations + 1], history)
+    return Solution(
+        x=unravel(floats[:n]),
+        value=floats[n],
+        gradient=unravel(floats[n + 1 : 2 * n + 1]),
+        gradient_norm=floats[2 * n + 1],
+        status=Status(status),
+        iterations=iterations,
+        evaluations=Evaluations(*calls),
+        cost=cost,
+        covariance=floats[2 * n + 2 :].reshape(n, n) if floats.size > 2 * n + 2 else None,
+        history=history,
+    )
+
+
+def _unraveller(x0: Params) -> tuple[Callable[[np.ndarray], Params], int]:
+    """What gives a vector x0's structure, and the vector's length."""
+    leaves, structure = jax.tree.flatten(x0)
+    ends = list(itertools.accumulate((leaf.size for leaf in leaves), initial=0))
+
+    def unravel(vector: np.ndarray) -> Params:
+        parts = (vector[a:b] for a, b in itertools.pairwise(ends))
+        shaped = (
+            part.reshape(leaf.shape).astype(leaf.dtype, copy=False) for part, leaf in zip(parts, leaves, strict=True)
+        )
+        return structure.unflatten(shaped)
+
+    return unravel, ends[-1]
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _solve(setting: Setting, problem: Problem) -> Solution:
     x, unravel = ravel_pytree(problem.x0)
     oracle = setting.oracle(unravel, problem.args, problem.bounds)
-    state = setting.method.run(oracle, problem.budget, setting.method.begin(oracle, x, setting.rows))
+    state = setting.method.run(oracle, problem.budget, setting.method.begin(oracle, x, setting.keep))
     return solution(setting.method.finish(oracle, state), unravel)
 
 
@@ -343,6 +393,9 @@ def _zero_tangent(leaf: Any) -> Any:
 
 
 def solution(end: Ended, unravel: Callable) -> Solution:
+    history = end.walk.history
+    if history is not None and history.x is not None:
+        history = history._replace(x=jax.vmap(unravel)(history.x))
     return Solution(
         x=unravel(end.x),
         value=end.value,
@@ -351,8 +404,9 @@ def solution(end: Ended, unravel: Callable) -> Solution:
         status=Status(end.walk.status),
         iterations=end.walk.iterations,
         evaluations=end.walk.evaluations,
+        cost=end.walk.cost,
         covariance=end.covariance,
-        history=end.walk.history,
+        history=history,
     )
 
 

@@ -1,9 +1,8 @@
 """What all solvers have in common while they run: the record of what was called and what was seen, and the loop.
 
 A solver is a machine with one place where the function is called: a step makes one trial and judges it. A line search
-    is
-then no inner loop but a state, so that under `vmap` a lane that searches does not hold the lanes that do not, and the
-function is traced, and compiled, once.
+is then no inner loop but a state, so that under `vmap` a lane that searches does not hold the lanes that do not, and
+the function is traced, and compiled, once.
 """
 
 from __future__ import annotations
@@ -25,36 +24,58 @@ class Budget(NamedTuple):
     max_iterations: Any
 
 
+class Keep(NamedTuple):
+    """What a history is to hold."""
+
+    rows: int
+    path: bool
+    """Whether it holds x too."""
+
+
 class Walk(NamedTuple):
     """The part of a solver's state that every solver has."""
 
     status: Any
     iterations: Any
-    evaluations: Evaluations
+    counts: Any
+    """How often each of `Evaluations` was called, and what that cost; int32, (5,)."""
     history: History | None
 
-    def called(self, function: Any = 0, gradient: Any = 0, hvp: Any = 0, jacobian: Any = 0) -> Walk:
-        more = Evaluations(function, gradient, hvp, jacobian)
-        return self._replace(evaluations=jax.tree.map(lambda a, b: a + jnp.asarray(b, a.dtype), self.evaluations, more))
+    @property
+    def evaluations(self) -> Evaluations:
+        return Evaluations(*self.counts[:-1])
 
-    def saw(self, when: Any, **row: Any) -> Walk:
+    @property
+    def cost(self) -> Any:
+        return self.counts[-1]
+
+    def called(self, cost: Any, function: Any = 0, gradient: Any = 0, hvp: Any = 0, jacobian: Any = 0) -> Walk:
+        """Count calls, which cost as many gradients as `Solution.cost` says."""
+        more = jnp.stack([jnp.asarray(k, jnp.int32) for k in (function, gradient, hvp, jacobian, cost)])
+        return self._replace(counts=self.counts + more)
+
+    def saw(self, when: Any, x: Any, **row: Any) -> Walk:
         """Write a row of the history, if there is one, where `when` holds."""
         if self.history is None:
             return self
+        row |= {"cost": self.cost} | ({} if self.history.x is None else {"x": x})
 
-        def write(column: Any, number: Any) -> Any:
-            return column.at[self.iterations].set(jnp.where(when, number, column[self.iterations]))
+        def write(column: Any, entry: Any) -> Any:
+            return column.at[self.iterations].set(jnp.where(when, entry, column[self.iterations]))
 
         return self._replace(
             history=self.history._replace(**{k: write(getattr(self.history, k), v) for k, v in row.items()})
         )
 
 
-def fresh(dtype: Any, rows: int | None) -> Walk:
-    """The walk before its first step, with room for a history of `rows` rows, or with none."""
-    zero = jnp.int32(0)
-    history = None if rows is None else History(*(jnp.full(rows, jnp.nan, dtype) for _ in History._fields))
-    return Walk(jnp.int32(RUNNING), zero, Evaluations(zero, zero, zero, zero), history)
+def fresh(x: Any, keep: Keep | None) -> Walk:
+    """The walk before its first step, with room for the history that is to be kept."""
+    history = None
+    if keep is not None:
+        columns = {name: jnp.full(keep.rows, jnp.nan, x.dtype) for name in History._fields}
+        columns["x"] = jnp.full((keep.rows, x.size), jnp.nan, x.dtype) if keep.path else None
+        history = History(**columns)
+    return Walk(jnp.int32(RUNNING), jnp.int32(0), jnp.zeros(5, jnp.int32), history)
 
 
 class Ended(NamedTuple):
@@ -72,7 +93,7 @@ class Method(ABC):
     """A solver's algorithm: a frozen dataclass of its settings. Its state is a NamedTuple with the field `walk`."""
 
     @abstractmethod
-    def begin(self, oracle: Any, x: Any, rows: int | None) -> Any:
+    def begin(self, oracle: Any, x: Any, keep: Keep | None) -> Any:
         """The state before the first call of the function."""
 
     @abstractmethod

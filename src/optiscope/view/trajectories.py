@@ -88,7 +88,7 @@ def _draw(landscape: Landscape, traces: Sequence[Trace]) -> tuple[Figure, list[t
         start = (first[0], traces[0].heights[0]) if landscape.n == 1 else tuple(first)
         axes.plot(*start, "o", color="black", markersize=6, label="start")
         _mark_stationary(axes, landscape)
-        axes.set_title(f"{landscape.name}: {len(traces[0].points) - 1} steps, height at the end", loc="left")
+        axes.set_title(f"{landscape.name}: {len(traces[0].points) - 1} gradients, height at the end", loc="left")
         drawn.legend(*axes.get_legend_handles_labels(), loc="outside right upper", alignment="left")
     return drawn, ways
 
