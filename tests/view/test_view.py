@@ -83,3 +83,21 @@ def test_a_failing_figure_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="not supported"):
         view.save(Figure(), tmp_path / "curves.nosuchformat")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_accuracy_curves_are_the_means_by_epoch_with_the_ends_in_the_legend(small_mnist):
+    task = osc.task("mnist", size=7, hidden=4, batch=32)  # three steps an epoch
+    comparison = osc.compare({"slow": osc.GradientDescent(lr=0.01), "fast": osc.Adam(lr=0.1)}, task, steps=6, seeds=3)
+    drawn = view.accuracy_curves(comparison)
+    for axes, name in zip(drawn.axes, ("train_accuracy", "test_accuracy"), strict=True):
+        for entry, line in zip(comparison.entries, axes.lines, strict=True):
+            np.testing.assert_allclose(line.get_xdata(), np.arange(7) / 3)
+            np.testing.assert_allclose(line.get_ydata(), entry.runs.metrics[name].mean(axis=0), rtol=1e-12)
+    best = comparison.entries[0]
+    ends = [f"{best.runs.metrics[name][:, -1].mean():.1%}" for name in ("train_accuracy", "test_accuracy")]
+    assert drawn.legends[0].get_texts()[0].get_text() == f"{best.contender.label}: {' / '.join(ends)}"
+
+
+def test_a_task_that_classifies_nothing_has_no_accuracies(comparison):
+    with pytest.raises(osc.BadInput, match="parabola is no task of classification, and its runs have no accuracies"):
+        view.accuracy_curves(comparison)

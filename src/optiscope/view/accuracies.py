@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import BadInput
-from ..lab.compare import Comparison
+from ..lab.compare import Comparison, Entry
 from . import style
 
 
@@ -32,9 +32,8 @@ def accuracy_curves(comparison: Comparison) -> Figure:
             _draw(axes, comparison, name)
         seeds = len(comparison.entries[0].runs.seeds)
         drawn.suptitle(f"{comparison.task.name}: mean of {seeds} seeds", x=0.01, ha="left")
-        lines, _ = panels[0].get_legend_handles_labels()
-        captions = [_caption(comparison, i, names) for i in range(len(lines))]
-        drawn.legend(lines, captions, loc="outside right upper", alignment="left", title="best loss first")
+        captions = [_caption(entry, names) for entry in comparison.entries]
+        drawn.legend(panels[0].lines, captions, loc="outside right upper", alignment="left", title="best loss first")
     return drawn
 
 
@@ -48,7 +47,6 @@ def _draw(axes: Axes, comparison: Comparison, name: str) -> None:
     axes.set_title(name.replace("_", " "), loc="left")
 
 
-def _caption(comparison: Comparison, i: int, names: Sequence[str]) -> str:
-    entry = comparison.entries[i]
+def _caption(entry: Entry, names: Sequence[str]) -> str:
     ends = " / ".join(f"{entry.runs.metrics[name][:, -1].mean():.1%}" for name in names)
     return f"{entry.contender.label}: {ends}"
