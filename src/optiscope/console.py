@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+PACE = 300.0
+"""Seconds over which a bar takes its pace: longer than a rule's compiling, shorter than what a store saves."""
 FILE_WIDTH = 400
 """A pipe or a file has no width to fold to: each row stays one line there."""
 
@@ -31,23 +33,27 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def progress(total: int, *, quiet: bool) -> Iterator[Callable[[str, str], None]]:
-    """A bar on stderr over `total` rules, where a person watches; yields what is to be told (rule, what is done)."""
+def progress(total: int, *, quiet: bool) -> Iterator[Callable[..., None]]:
+    """A bar on stderr over `total` rules, where a person watches, with the time left at the pace of the last minutes.
+
+    Yields what is to be told (rule, what is done) or, where it is known, (rule, what is done, share of all done).
+    """
     if quiet or not sys.stderr.isatty():
-        yield lambda label, doing: None
+        yield lambda label, doing, share=None: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:30}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        work = bar.add_task("", total=total)
+    columns = (TextColumn("{task.description:30}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=PACE) as bar:
+        work = bar.add_task("", total=1.0)
         begun: list[str] = []
 
-        def tell(label: str, doing: str) -> None:
+        def tell(label: str, doing: str, share: float | None = None) -> None:
             if label not in begun:
                 begun.append(label)
-            bar.update(work, description=f"{label}: {doing}", completed=len(begun) - 1)
+            done = (len(begun) - 1) / total if share is None else share
+            bar.update(work, description=f"{label}: {doing}", completed=done)
 
         yield tell
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 
 import numpy as np
 
 from ..rules.contract import Rule
 from ..rules.spaces import Space
 from ..tasks.contract import Task
-from .contenders import RuleContender, learning_rates
+from .contenders import Contender, RuleContender, learning_rates
+from .finish import Share, Where
 from .sweep import stack, sweep
-from .tune import SEARCH_SEEDS, Study, tune
+from .tune import LEADERS, SEARCH_SEEDS, Study, tune
 
 RATE_SEEDS = range(SEARCH_SEEDS, SEARCH_SEEDS + 32)
 """On which learning rates are compared; a comparison's own seeds all lie below."""
@@ -40,35 +42,85 @@ class Choice:
     """All trials, where all fields were tuned."""
 
 
-def choose_lr(contender: RuleContender, task: Task, steps: int, dtype: str) -> tuple[RuleContender, Choice]:
-    """The contender with the rate of the lowest mean final loss over 32 seeds; one that diverges has ∞."""
-    grid = learning_rates(contender.rule)
-    scores = _at_rates(contender.rule, grid, task, steps, dtype)
-    best = int(np.lexsort((np.median(scores, axis=1), scores.mean(axis=1)))[0])
-    edge = ("lr",) if best in (0, len(grid) - 1) else ()
-    choice = Choice({"lr": contender.free["lr"]}, len(grid), len(RATE_SEEDS), edge, np.asarray(grid), scores)
-    return dataclasses.replace(contender, rule=contender.rule.replace(lr=grid[best])), choice
+@dataclasses.dataclass(frozen=True)
+class Chooser:
+    """Finds every contender's settings with the same effort.
 
-
-def choose_all(
-    contender: RuleContender, task: Task, steps: int, dtype: str, trials: int, seeds: int
-) -> tuple[RuleContender, Choice]:
-    """The contender with all its free fields tuned, and how much its learning rate matters there.
-
-    Raises:
-        BadInput: as `tune`.
+    `trials` is None where learning rates alone are chosen, from their grids.
     """
-    study = tune(
-        contender.rule, task, trials=trials, seeds=seeds, steps=steps, space=contender.free, extend=False, dtype=dtype
-    )
-    rates, scores = np.empty(0), np.empty((0, len(RATE_SEEDS)))
-    if "lr" in contender.free:
-        rates = study.best.numbers()["lr"] * NEIGHBOURS
-        scores = _at_rates(study.best, rates, task, steps, dtype)
-    choice = Choice(contender.free, trials, seeds, study.at_edge, rates, scores, study)
-    return dataclasses.replace(contender, rule=study.best), choice
 
+    task: Task
+    steps: int
+    dtype: str
+    trials: int | None
+    seeds: int
+    store: Where
+    executor: Executor | None
 
-def _at_rates(rule: Rule, rates: Sequence[float] | np.ndarray, task: Task, steps: int, dtype: str) -> np.ndarray:
-    rules = stack([rule.replace(lr=float(lr)) for lr in rates])
-    return sweep(rules, task, steps=steps, seeds=RATE_SEEDS, dtype=dtype).final
+    @property
+    def doing(self) -> str:
+        """What it does, for a bar of progress."""
+        return "choosing lr" if self.trials is None else f"tuning, {self.trials} trials"
+
+    def size(self, contender: Contender) -> int:
+        """How many runs it takes to find this contender's settings."""
+        if not isinstance(contender, RuleContender) or not contender.free:
+            return 0
+        if self.trials is None:
+            return len(RATE_SEEDS) * len(learning_rates(contender.rule)) if contender.chosen else 0
+        return self.seeds * (self.trials + LEADERS) + len(RATE_SEEDS) * len(NEIGHBOURS)
+
+    def choose(self, contender: RuleContender, share: Share) -> tuple[RuleContender, Choice | None]:
+        """The contender with its settings chosen, and how; or as it is, where it leaves none open.
+
+        Raises:
+            BadInput: as `tune`, or the store cannot be used.
+        """
+        if self.trials is not None and contender.free:
+            return self._all(contender, self.trials, share)
+        if self.trials is None and contender.chosen:
+            return self._lr(contender, share)
+        return contender, None
+
+    def _lr(self, contender: RuleContender, share: Share) -> tuple[RuleContender, Choice]:
+        """The rate of the lowest mean loss at the end, the lowest median among equals; one that diverges has ∞."""
+        grid = learning_rates(contender.rule)
+        scores = self._at_rates(contender.rule, grid, share)
+        best = int(np.lexsort((np.median(scores, axis=1), scores.mean(axis=1)))[0])
+        edge = ("lr",) if best in (0, len(grid) - 1) else ()
+        choice = Choice({"lr": contender.free["lr"]}, len(grid), len(RATE_SEEDS), edge, np.asarray(grid), scores)
+        return dataclasses.replace(contender, rule=contender.rule.replace(lr=grid[best])), choice
+
+    def _all(self, contender: RuleContender, trials: int, share: Share) -> tuple[RuleContender, Choice]:
+        """All free fields tuned, and how much the learning rate matters there."""
+        study = tune(
+            contender.rule,
+            self.task,
+            trials=trials,
+            seeds=self.seeds,
+            steps=self.steps,
+            space=contender.free,
+            extend=False,
+            dtype=self.dtype,
+        )
+        rates, scores = np.empty(0), np.empty((0, len(RATE_SEEDS)))
+        if "lr" in contender.free:
+            rates = study.best.numbers()["lr"] * NEIGHBOURS
+            scores = self._at_rates(study.best, rates, lambda done: None)
+        choice = Choice(contender.free, trials, self.seeds, study.at_edge, rates, scores, study)
+        return dataclasses.replace(contender, rule=study.best), choice
+
+    def _at_rates(self, rule: Rule, rates: Sequence[float] | np.ndarray, share: Share) -> np.ndarray:
+        """The losses at the end at each rate, shape (rates, seeds)."""
+        rules = stack([rule.replace(lr=float(lr)) for lr in rates])
+        found = sweep(
+            rules,
+            self.task,
+            steps=self.steps,
+            seeds=RATE_SEEDS,
+            dtype=self.dtype,
+            store=self.store,
+            executor=self.executor,
+            share=share,
+        )
+        return found.final

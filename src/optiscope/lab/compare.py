@@ -8,7 +8,8 @@ comparison never uses.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,15 @@ from ..rules.spaces import Space
 from ..tasks.contract import Task
 from . import statistics
 from .arguments import seeds_of, steps_of
-from .choice import Choice, choose_all, choose_lr
+from .choice import Choice, Chooser
 from .contenders import Contender, Given, RuleContender, contenders_of
 from .environment import environment
-from .run import Runs
+from .finish import Where
+from .meter import Meter, Progress
+from .run import Runs, run_each
 from .tune import SEARCH_SEEDS
 
 SIGNIFICANT = 0.05
-
-Progress = Callable[[str, str], None]
-"""Called with a contender's label and what is being done with it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +77,7 @@ class Entry:
             "steps_to_target": float(np.median(self.needed)),
             "reached_target": int(np.isfinite(self.needed).sum()),
             "evaluations": int(runs.at[-1]),
+            "metrics": {name: float(values[:, -1].mean()) for name, values in runs.metrics.items()},
             "run_seconds": runs.run_seconds,
             "compile_seconds": runs.compile_seconds,
             "difference_from_best": self.against_best.difference if self.against_best else 0.0,
@@ -154,14 +155,16 @@ def compare(
     with_schedule: bool = False,
     every: int = 1,
     dtype: str = "float32",
-    progress: Progress = lambda label, doing: None,
+    store: Where = None,
+    executor: Executor | None = None,
+    progress: Progress = lambda label, doing, share: None,
 ) -> Comparison:
     """Run every rule on the same problems, starts and batches, for as many gradient evaluations, and compare them.
 
     Args:
         rules: rules, which run as they are; or texts such as "adam" or "adam:b1=0.8", whose learning rate is chosen
-            unless the text gives it; or a mapping from labels to them.
-        steps, seeds, every, dtype: as in `run`. Seeds from 2³¹ on are kept for the choice of settings.
+            unless the text gives it; solvers, or theirs; or a mapping from labels to them.
+        steps, seeds, every, dtype, store, executor: as in `run`. Seeds from 2³¹ on are kept for the choice of settings.
         target: the loss that counts as reached; by default what is left when 99 % of the way from the median start
             to the optimum is gone (to the best interquartile mean found, where the optimum is not known).
         choose: False leaves every setting at its default.
@@ -170,7 +173,7 @@ def compare(
         tuning_seeds: on how many seeds each trial runs.
         with_schedule: tune a clip and a schedule (`Annealed`) together with each text's fields, as a learned rule owns
             both.
-        progress: told what is being done.
+        progress: told what is being done, and what share of all is done.
 
     Raises:
         BadInput: no rules, the same one twice, or an argument is invalid; or as `tune`.
@@ -183,21 +186,30 @@ def compare(
         raise BadInput("choose=False leaves every setting at its default, so tune= has nothing to do; give one of both")
     if with_schedule and tune is None:
         raise BadInput("a schedule and a clip have to be tuned: give with_schedule a number of trials, tune=")
+    if with_schedule:
+        contenders = [c.annealed(steps) if isinstance(c, RuleContender) and c.free else c for c in contenders]
 
+    chooser = Chooser(task, steps, dtype, tune, tuning_seeds, store, executor)
+    sizes = [chooser.size(contender) for contender in contenders]
+    meter = Meter(progress, sum(sizes) + len(contenders) * len(listed_seeds))
+    found = []
+    for contender, size in zip(contenders, sizes, strict=True):
+        share = meter.piece(contender.label, chooser.doing, size)
+        found.append(chooser.choose(contender, share) if isinstance(contender, RuleContender) else (contender, None))
+
+    # The rules' runs together, so that an executor has all of them to do at a time.
+    ruled = [contender for contender, _ in found if isinstance(contender, RuleContender)]
+    share = meter.piece("all rules", "running", len(ruled) * len(listed_seeds))
+    ask: dict[str, Any] = {"steps": steps, "seeds": listed_seeds.tolist(), "every": every, "dtype": dtype}
+    runs = iter(run_each([c.rule for c in ruled], task, **ask, store=store, executor=executor, share=share))
     entered = []
-    for contender in contenders:
-        choice = None
+    for contender, choice in found:
         if isinstance(contender, RuleContender):
-            if tune is not None and contender.free:
-                contender = contender.annealed(steps) if with_schedule else contender
-                progress(contender.label, f"tuning, {tune} trials")
-                contender, choice = choose_all(contender, task, steps, dtype, tune, tuning_seeds)
-            elif contender.chosen:
-                progress(contender.label, "choosing lr")
-                contender, choice = choose_lr(contender, task, steps, dtype)
-        progress(contender.label, "running")
-        runs = contender.run(task, steps=steps, seeds=listed_seeds.tolist(), every=every, dtype=dtype)
-        entered.append((contender, choice, runs))
+            entered.append((contender, choice, next(runs)))
+        else:
+            share = meter.piece(contender.label, "running", len(listed_seeds))
+            entered.append((contender, choice, contender.run(task, **ask)))
+            share(1.0)
     return judged(task, steps, dtype, entered, target)
 
 
