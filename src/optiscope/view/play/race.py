@@ -52,8 +52,7 @@ def _run(name: str, runners: list[Rule], seeds: int, steps: int) -> Iterator[dic
         task = cast(tasks.task(name, batch=RACES[name]), "float32")
         numbers = np.arange(seeds)
         racing = [cast(rule, "float32") for rule in runners]
-        problems = _problems(task, numbers)
-        _, states = _draw_starts(task, numbers)
+        problems, states = _drawn(task, numbers)
         lanes = [_begin(rule, problems) for rule in racing]
         start = np.asarray(_losses(problems))
         first = _moons(problems) if name == "two-moons" else {}
@@ -73,14 +72,15 @@ def _first(tree: Any) -> Any:
     return jax.tree.map(lambda x: x[0], tree)
 
 
-_draw_starts = jax.jit(draw_starts)
 _draw_batches = jax.jit(draw_batches, static_argnames="count")
 
 
 @jax.jit
-def _problems(task: Task, seeds: Any) -> Any:
-    """The engine's problem for each seed, drawn once: its data are then no part of what each rule compiles."""
-    return jax.vmap(functools.partial(draw_problem, task))(seeds)
+def _drawn(task: Task, seeds: Any) -> tuple[Any, Any]:
+    """What each seed draws: the engine's problem, whose data are then no part of what each rule compiles, and the state
+    its batches are drawn from."""
+    _, states = draw_starts(task, seeds)
+    return jax.vmap(functools.partial(draw_problem, task))(seeds), states
 
 
 @jax.jit

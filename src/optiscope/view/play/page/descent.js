@@ -254,17 +254,17 @@ export function descent(page) {
       $("code").showModal();
       return;
     }
-    page.tell(t("exporting"));
+    const untell = page.tell(t("exporting"));
     const blob = kind === "png"
       ? await new Promise((done) => $("map").toBlob(done, "image/png"))
       : await (await ask("/picture", { ...facts(), starts: [view.start], kind })).blob();
     const link = node("a", { href: URL.createObjectURL(blob), download: `optiscope-${view.formula === null ? view.landscape : "formula"}.${kind}` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    page.tell("");
+    untell();
   }
   for (const button of $("exports").querySelectorAll("button")) {
-    button.addEventListener("click", () => exported(button.dataset.kind).catch((error) => { page.tell(""); page.report(error.message); }));
+    button.addEventListener("click", () => exported(button.dataset.kind).catch((error) => page.report(error.message)));
   }
   $("code-copy").addEventListener("click", () => navigator.clipboard.writeText($("code-text").textContent));
   $("code-close").addEventListener("click", () => $("code").close());

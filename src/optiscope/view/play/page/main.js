@@ -58,7 +58,11 @@ async function main() {
   const page = {
     view, catalogue,
     report: (text) => { $("message").textContent = text; },
-    tell: (text) => { $("status").textContent = text; },
+    // Returns what takes the words back, unless others have taken their place.
+    tell: (text) => {
+      $("status").textContent = text;
+      return () => { if ($("status").textContent === text) $("status").textContent = ""; };
+    },
     save: () => { clearTimeout(saving); saving = setTimeout(link, 200); },
     followed: () => panels.step.refresh(),
   };

@@ -14,13 +14,12 @@ export function mechanisms(page) {
   const refresh = latest(async () => {
     const { rule, fields } = view.rules[0], facts = { rule: { rule, fields }, task: view.task }, key = JSON.stringify(facts);
     if ($("mechanisms").hidden || key === asked) return;
-    page.tell(t("reading"));
-    found = await askJson("/mechanisms", facts);
+    const untell = page.tell(t("reading"));
+    try { found = await askJson("/mechanisms", facts); } finally { untell(); }
     asked = key;
-    page.tell("");
     page.report("");
     draw();
-  }, (error) => { page.tell(""); page.report(error.message); });
+  }, (error) => page.report(error.message));
 
   function draw() {
     if ($("mechanisms").hidden || !found) return;

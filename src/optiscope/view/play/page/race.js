@@ -19,7 +19,7 @@ export function race(page) {
     rules = view.rules.map((entry, index) => ({ index, name: entry.rule })).filter(({ index }) => view.rules[index].on);
     label();
     page.report("");
-    page.tell(t("racing"));
+    const untell = page.tell(t("racing"));
     try {
       const facts = { task: view.task, rules: wired(view.rules), seeds: view.seeds, steps: view.steps };
       for await (const line of lines("/race", facts, stop.signal)) {
@@ -31,7 +31,7 @@ export function race(page) {
       }
       page.tell(t("done"));
     } catch (error) {
-      page.tell("");
+      untell();
       if (error.name !== "AbortError") page.report(error.message);
     }
     stop = null;
