@@ -10,6 +10,7 @@ from ..explain.explanation import Explanation
 from ..lab.compare import Comparison
 from ..lab.suite import Suite
 from ..lab.tune import Study
+from .accuracies import accuracy_curves
 from .curves import loss_curves
 from .fits import fitted
 from .mechanisms import arms, autonomous, mechanisms, state_space, update_functions
