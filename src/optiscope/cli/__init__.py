@@ -11,7 +11,7 @@ import sys
 import click
 
 from ..errors import BadInput
-from . import bench, catalogue, compare, explain, fit, minimize, play, trace, train, tune
+from . import bench, catalogue, compare, explain, fit, gallery, minimize, play, trace, train, tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,6 +31,7 @@ for command in (
     fit.fit,
     explain.explain,
     play.play,
+    gallery.gallery,
     bench.bench,
 ):
     cli.add_command(command)

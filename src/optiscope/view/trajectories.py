@@ -113,8 +113,13 @@ def _contours(axes: Axes, landscape: Landscape) -> None:
     heights = _heights(landscape, np.stack([x.ravel(), y.ravel()], axis=1)).reshape(x.shape)
     # Quantiles as levels: a narrow valley shows as well as a wide bowl.
     levels = np.unique(np.quantile(heights, np.linspace(0, 1, 26) ** 1.5))
-    axes.contourf(x, y, heights, levels=levels, cmap="Greys", alpha=0.45, norm=matplotlib.colors.PowerNorm(0.35))
-    axes.contour(x, y, heights, levels=levels, colors="0.55", linewidths=0.35)
+    shades = axes.contourf(
+        x, y, heights, levels=levels, cmap="Greys", alpha=0.45, norm=matplotlib.colors.PowerNorm(0.35)
+    )
+    edges = axes.contour(x, y, heights, levels=levels, colors="0.55", linewidths=0.35)
+    # As pixels within a vector picture too: as paths they would be nearly all of its bytes.
+    shades.set_rasterized(True)
+    edges.set_rasterized(True)
     axes.set(xlabel="x", ylabel="y", xlim=(landscape.low, landscape.high), ylim=(landscape.low, landscape.high))
     axes.set_aspect("equal")
     axes.grid(False)
