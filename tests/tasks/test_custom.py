@@ -74,6 +74,16 @@ def test_bad_losses_are_refused_in_a_sentence(ask, sentence):
         osc.Task.from_loss(*ask)
 
 
+def test_finished_runs_are_kept_and_two_losses_of_one_name_are_not_taken_for_each_other(tmp_path):
+    def made(power):
+        task = osc.Task.from_loss(lambda x: jnp.sum(x**power), np.array([1.0, 2.0]), name="mine")
+        return osc.run(osc.Adam(lr=0.1), task, steps=5, seeds=2, store=tmp_path / "runs.sqlite").loss
+
+    square, quartic = made(2), made(4)
+    np.testing.assert_array_equal(made(2), square)
+    assert quartic[0, 0] == 17
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

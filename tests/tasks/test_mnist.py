@@ -49,7 +49,8 @@ def test_the_network_is_xlas_own_convolutions(size, channels, kernels):
         x = jax.lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=layout)
         x, depth = jnp.maximum(x + layer["b"][None, None, None, :], 0), out
     by_xla = x.reshape(5, -1) @ params[-1]["w"] + params[-1]["b"][None]
-    np.testing.assert_allclose(model(params, images.reshape(5, -1)), by_xla, rtol=1e-10, atol=1e-12)
+    by_patches = jax.jit(model.__call__)(params, images.reshape(5, -1))
+    np.testing.assert_allclose(by_patches, by_xla, rtol=1e-10, atol=1e-12)
 
 
 def test_the_papers_network_has_four_layers_on_28_pixels(small_mnist):
@@ -63,7 +64,8 @@ def test_the_recorded_loss_is_that_of_the_first_rows_and_the_steps_see_all(small
     task = osc.task("mnist-conv", size=7, channels=(2,), kernels=(3,), judged=30)
     problem = task.sample(jax.random.key(0))
     rows = tasks.Rows(jnp.arange(30), None)
-    assert problem.loss(problem.start) == pytest.approx(float(problem.loss(problem.start, rows)), rel=1e-6)
+    loss = jax.jit(problem.loss)
+    assert loss(problem.start) == pytest.approx(float(loss(problem.start, rows)), rel=1e-6)
     state, seen = problem.batches.begin(jax.random.key(0)), set()
     for k in range(3):
         batch, state = problem.batches.draw(state, k)

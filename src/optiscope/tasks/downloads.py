@@ -57,7 +57,7 @@ def fetch(name: str, sha256: str) -> Path:
 def _said(error: OSError | ValueError) -> str:
     import requests
 
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"answered {error.response.status_code}"
     if isinstance(error, requests.RequestException):
         return f"could not be reached ({type(error).__name__})"

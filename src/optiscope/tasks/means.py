@@ -19,7 +19,7 @@ Scores = Callable[[Any], Any]
 
 def mean_of_batch(score: Callable[[Any], Any], data: Any, batch: Rows) -> Any:
     """The mean score of a batch's rows."""
-    scores = score(jax.tree.map(lambda array: array[batch.rows], data))
+    scores = score(jax.tree.map(lambda array: jnp.asarray(array)[batch.rows], data))
     return jnp.mean(scores) if batch.weight is None else jnp.sum(scores * batch.weight) / jnp.sum(batch.weight)
 
 
