@@ -64,7 +64,7 @@ def train(
         "family": family,
         "architecture": rule.architecture,
         "estimator": repr(recipe.estimator),
-        "options": {"steps": total, **options},
+        "options": {name: repr(given) for name, given in options.items()},
         "seed": seed,
         "validation": made.best["validation"],
         "best_step": made.best["step"],

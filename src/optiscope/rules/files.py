@@ -91,7 +91,7 @@ def _told(held: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     array = np.asarray(held)
     if array.ndim == 0 and isinstance(held, float):
         return held
-    arrays[name] = np.ascontiguousarray(array)
+    arrays[name] = np.asarray(array, order="C")
     return {"array": name}
 
 
