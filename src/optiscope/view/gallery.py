@@ -96,7 +96,7 @@ def _picture(rule: Rule, landscape: str, start: tuple[float, float], out: Path) 
     ((contender, runs),) = lab.walks([rule.name], place, start=start)
     drawn = trajectories(place, [trace(contender.label, runs)])
     file = save(drawn, out / f"{rule.name}-{landscape}.svg").name
-    rate = getattr(contender.rule, "lr", None)
+    rate = getattr(runs.rule, "lr", None)
     return {"file": file, "landscape": landscape, "rate": "" if rate is None else f"lr = {rate:.3g}"}
 
 
