@@ -102,6 +102,6 @@ def settled(rule: Rule) -> Rule:
 
     def one(leaf: Any) -> Any:
         array = np.asarray(leaf)
-        return float(array) if array.ndim == 0 and not isinstance(leaf, np.ndarray) else array
+        return array if array.ndim else float(array)
 
     return jax.tree.map(one, rule)

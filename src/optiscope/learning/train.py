@@ -22,7 +22,7 @@ from ..tasks.contract import Task
 from . import checkpoints
 from .estimators import Estimator
 from .estimators import estimator as estimator_of
-from .leaves import leaves, settled
+from .leaves import Leaves, leaves, settled
 from .outer import as_optimizer
 from .programs import Programs
 
@@ -111,10 +111,12 @@ def train(
         mark = checkpoints.fingerprint(asked, optimizer if isinstance(optimizer, Rule) else "optax")
         place = None if checkpoint is None else checkpoints.place(checkpoint)
         programs = Programs(found, tasks, chosen, as_optimizer(optimizer), low, high, clamp, l2, validation, seed)
-        return _loop(programs, steps, max(1, steps // reports), place, mark, progress)
+        return _loop(Leaves(rule, found.fields), programs, steps, max(1, steps // reports), place, mark, progress)
 
 
-def _loop(programs: Programs, steps: int, interval: int, place: Path | None, mark: str, progress: Progress) -> Training:
+def _loop(
+    given: Leaves, programs: Programs, steps: int, interval: int, place: Path | None, mark: str, progress: Progress
+) -> Training:
     outer, best = programs.begin(), programs.leaves.theta()
     history: list[dict[str, Any]] = []
     begun, done = time.perf_counter(), 0
@@ -161,7 +163,7 @@ def _loop(programs: Programs, steps: int, interval: int, place: Path | None, mar
     except KeyboardInterrupt:
         keep()
         raise
-    made, last = (settled(programs.leaves.put(theta)) for theta in (best, outer.theta))
+    made, last = (settled(given.put(theta)) for theta in (best, outer.theta))
     return Training(made, last, tuple(history), ended)
 
 

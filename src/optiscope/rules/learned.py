@@ -51,7 +51,7 @@ class Recurrent(Learned):
     cells: tuple[Weights, ...]
     """The weights of each layer, whose names are those of the formula of the cell; `h0` is where its state begins."""
     readout: Weights
-    """`w`, of shape (units,), and `b`, a number."""
+    """`w`, of shape (units,), and `b`, of shape (1,)."""
     lr: float = hyper(1.0, LogUniform(1e-4, 1e2))
     gain: float = hyper(1.0, LogUniform(1e-3, 1e3))
     inputs: str = variant("raw", "log1p")
@@ -72,7 +72,7 @@ class Recurrent(Learned):
         draw = np.random.default_rng(seed)
         wide = 2 if settings.get("inputs") == "log1p" else 1
         cells = tuple(cls._cell(wide if i == 0 else units, units, draw) for i in range(layers))
-        return make(cls, cells=cells, readout={"w": _zeros(units), "b": np.zeros((), np.float32)}, **settings)
+        return make(cls, cells=cells, readout={"w": _zeros(units), "b": _zeros(1)}, **settings)
 
     @classmethod
     @abstractmethod

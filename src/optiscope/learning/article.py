@@ -1,0 +1,55 @@
+"""The paper's four tasks, and the scale at which each is contested (Maheswaranathan et al., 2021, section 3)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..errors import unknown
+from ..rules.contract import Rule
+from ..tasks import task
+from .contest import Contest, contest
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of a task is affordable. None leaves a number as it is asked for."""
+
+    trials: int | None = None
+    """At most so many settings a baseline."""
+    tuning_seeds: int = 128
+    seeds: int | None = None
+    """At most so many unseen seeds."""
+    every: int = 1
+    """The loss is recorded once in so many steps."""
+    halving: bool = False
+    """Whether settings are dropped on the way, seed by seed."""
+
+
+FAMILIES = {
+    "quadratic": Scale(),
+    "rosenbrock": Scale(),
+    # A run costs a thousand times as much as one on two parameters.
+    "two-moons": Scale(halving=True),
+    "mnist-conv": Scale(trials=100, tuning_seeds=16, seeds=16, every=20, halving=True),
+}
+
+
+def contested(family: str, rule: Rule, *, trials: int, seeds: int, **options: Any) -> Contest:
+    """The contest of a learned rule on one of the paper's tasks at full size; `options` are `contest`'s.
+
+    Raises:
+        BadInput: the family is not one of the paper's; or as `contest`.
+    """
+    if family not in FAMILIES:
+        raise unknown("task of the paper", family, FAMILIES, f"the four: {', '.join(FAMILIES)}")
+    scale = FAMILIES[family]
+    return contest(
+        {f"{rule.name}-{family}": rule},
+        task(family),
+        trials=min(trials, scale.trials or trials),
+        tuning_seeds=scale.tuning_seeds,
+        seeds=min(seeds, scale.seeds or seeds),
+        every=scale.every,
+        **options,
+    )
