@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import optiscope as osc
-from optiscope.lab.tune import CONFIRMATION_SEEDS, _best_after, _edge, _explained, _extended
+from optiscope.lab.study import _best_after, _explained
+from optiscope.lab.tune import CONFIRMATION_SEEDS, _edge, _extended, fresh_seeds, rungs_of, runs_of
 from optiscope.rules import LogUniform, OneMinusLogUniform, Uniform
 
 QUADRATIC = osc.task("quadratic", spectrum=(0.1, 1.0))
@@ -14,7 +15,9 @@ QUADRATIC = osc.task("quadratic", spectrum=(0.1, 1.0))
 
 def test_gradient_descents_best_rate_is_2_over_the_sum_of_the_extremes():
     # The rate of convergence on eigenvalues 0.1 and 1 is best, 9/11 a step, at lr = 2/1.1 = 1.818.
-    study = osc.tune("gd", QUADRATIC, trials=400, seeds=32, steps=100, space={"lr": LogUniform(0.5, 4.0)})
+    # 0.8^200 is below what float32 can tell from 0 there.
+    space = {"lr": LogUniform(0.5, 4.0)}
+    study = osc.tune("gd", QUADRATIC, trials=400, seeds=32, steps=100, space=space, dtype="float64")
     assert study.best.lr == pytest.approx(2 / 1.1, rel=0.03)
     assert study.at_edge == ()
     assert study.best_score == study.confirmed.min()
@@ -96,6 +99,52 @@ def test_the_picture_has_a_panel_a_field_and_one_for_the_trials():
     study = osc.tune("momentum", QUADRATIC, trials=32, seeds=4, steps=20)
     drawn = osc.figure(study)
     assert [axes.get_xlabel().split()[0] for axes in drawn.axes if axes.get_visible()] == ["lr", "momentum", "random"]
+
+
+def test_halving_runs_few_settings_on_all_seeds_and_finds_as_good_a_one():
+    ask = {"trials": 400, "seeds": 64, "steps": 60, "score": "mean"}
+    whole = osc.tune("momentum", QUADRATIC, **ask)
+    halved = osc.tune("momentum", QUADRATIC, **ask, halving=True)
+    assert rungs_of(400, 64, True) == [(400, 16), (100, 64)]
+    assert rungs_of(2500, 128, True) == [(2500, 2), (625, 8), (157, 32), (40, 128)]
+    assert np.bincount(halved.seen).nonzero()[0].tolist() == [16, 64]
+    assert (halved.seen == 64).sum() == 100
+    assert (halved.seen[halved.leaders] == 64).all()
+    assert halved.best_score <= 1.02 * whole.best_score
+    # Whoever lived to the end was among the best quarter on the seeds that all had run on.
+    full = halved.seen == 64
+    np.testing.assert_allclose(halved.scores[full], whole.scores[full], rtol=1e-5)
+
+
+def test_an_interrupted_study_ends_as_it_would_have(tmp_path):
+    ask = {"trials": 60, "seeds": 8, "steps": 20}
+    whole = osc.tune("momentum", QUADRATIC, **ask)
+
+    def stop(label, doing, share):
+        if doing == "confirming":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        osc.tune("momentum", QUADRATIC, **ask, store=tmp_path / "runs.sqlite", progress=stop)
+    shares = []
+    resumed = osc.tune(
+        "momentum", QUADRATIC, **ask, store=tmp_path / "runs.sqlite", progress=lambda *told: shares.append(told[2])
+    )
+    assert resumed.best == whole.best
+    assert resumed.best_score == whole.best_score
+    np.testing.assert_array_equal(resumed.scores, whole.scores)
+    np.testing.assert_array_equal(resumed.confirmed, whole.confirmed)
+    assert min(shares) >= 0
+    assert max(shares) == pytest.approx(1)
+
+
+def test_the_leaders_run_on_as_many_fresh_seeds_as_a_tenth_of_the_search_pays_for():
+    assert fresh_seeds(100, 32) == 32
+    assert fresh_seeds(2500, 128) == 12 * 128
+    assert runs_of(2500, 128) == 2500 * 128 + 20 * 12 * 128
+    assert runs_of(2500, 128, halving=True) < 0.1 * 2500 * 128 + 20 * 12 * 128
+    study = osc.tune("gd", QUADRATIC, trials=400, seeds=2, steps=3)
+    assert study.fresh == 4
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 import click
 
 from ..errors import BadInput
-from . import bench, catalogue, compare, explain, fit, gallery, minimize, play, trace, train, tune
+from . import bench, catalogue, compare, explain, fit, gallery, minimize, play, reproduce, runs, trace, train, tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,8 +25,10 @@ for command in (
     catalogue.tasks_command,
     compare.compare,
     tune.tune,
+    runs.runs,
     trace.trace,
     train.train,
+    reproduce.reproduce,
     minimize.minimize,
     fit.fit,
     explain.explain,

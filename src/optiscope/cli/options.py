@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -11,6 +13,8 @@ import click
 from ..errors import BadInput
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ..tasks.landscapes import Landscape
 
 OUT = "optiscope-out"
@@ -25,6 +29,45 @@ def common(command: Callable) -> Callable:
     ):
         command = option(command)
     return command
+
+
+def resumable(command: Callable) -> Callable:
+    """The options of commands whose runs are kept, and can be made by other processes."""
+    for option in (
+        click.option("--dask", help="Run on the workers of this Dask scheduler, such as tcp://10.0.0.1:8786."),
+        click.option("--workers", type=click.IntRange(1, 1024), help="Run in so many processes instead of one."),
+        click.option(
+            "--store", help="File of finished runs, which are not run again; runs.sqlite in --out by default."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def store_path(given: str | None, out: str) -> Path:
+    """The store's file: the one given, or the one in the folder for results."""
+    return Path(given) if given else Path(out, "runs.sqlite")
+
+
+@contextmanager
+def executor(workers: int | None, dask: str | None) -> Iterator[Executor | None]:
+    """What runs the pieces of work; None for this process.
+
+    Raises:
+        BadInput: both are given, or there is no such cluster.
+    """
+    from ..lab import executors
+
+    if workers and dask:
+        raise BadInput("--workers and --dask do not go together: the workers are the cluster's own")
+    if dask:
+        with executors.dask(dask) as cluster:
+            yield cluster
+    elif workers:
+        with executors.processes(workers) as pool:
+            yield pool
+    else:
+        yield None
 
 
 def split(text: str) -> list[str]:

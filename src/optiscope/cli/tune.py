@@ -7,7 +7,7 @@ import click
 from .. import console
 from ..console import dumps, short
 from .catalogue import space_text
-from .options import batch_setting, common
+from .options import batch_setting, common, executor, resumable, store_path
 
 
 @click.command()
@@ -18,6 +18,10 @@ from .options import batch_setting, common
 @click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--steps", type=int, help="Steps; the task's own number by default.")
 @click.option("--score", default="final", show_default=True, help="final, or mean: of the losses, over the first.")
+@click.option(
+    "--halving", is_flag=True, help="Drop the worst three quarters of the settings after a few seeds, and so on."
+)
+@resumable
 @common
 def tune(
     rule: str,
@@ -27,6 +31,10 @@ def tune(
     batch: str | None,
     steps: int | None,
     score: str,
+    halving: bool,
+    store: str | None,
+    workers: int | None,
+    dask: str | None,
     as_json: bool,
     seed: int,
     out: str,
@@ -34,13 +42,17 @@ def tune(
     """Find the best settings of RULE on TASK, such as: tune adam rosenbrock. Fields given as in adam:b1=0.9 stay.
 
     Quasi-random settings are run on the same seeds, the best 20 again on fresh ones, and the winner is chosen there.
+    Finished runs are kept: an interrupted study goes on where it was.
     """
     from .. import atomic, lab, tasks, view
 
     made = tasks.task(task, **batch_setting(batch))
     folder = atomic.folder(out)
-    with console.progress(1, quiet=as_json) as tell:
-        study = lab.tune(rule, made, trials=trials, seeds=seeds, steps=steps, score=score, seed=seed, progress=tell)
+    with console.progress(1, quiet=as_json) as tell, executor(workers, dask) as pool:
+        study = lab.tune(
+            rule, made, trials=trials, seeds=seeds, steps=steps, score=score, halving=halving, seed=seed,
+            store=store_path(store, out), executor=pool, progress=tell,
+        )  # fmt: skip
     stem = f"tune-{study.best.name}-{made.name}"
     picture = view.save(view.figure(study), folder / f"{stem}.png")
     facts = {
@@ -72,7 +84,7 @@ def tune(
         )
     ]
     console.table(["field", "best", "search space", "explains alone"], rows)
-    click.echo(f"\n{score} score on {seeds} fresh seeds: {short(study.best_score)}")
+    click.echo(f"\n{score} score on {study.fresh} fresh seeds: {short(study.best_score)}")
     if study.searches > 1:
         click.echo(
             f"the best lay at an edge, so the space was extended: {study.searches} searches of {trials} settings"

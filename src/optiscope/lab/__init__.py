@@ -2,8 +2,9 @@
 
 from .compare import Comparison, Entry, compare
 from .contenders import Contender, RuleContender, SolverContender
-from .run import Runs, run
+from .run import Runs, run, run_each
 from .solving import run_solver
+from .store import Store
 from .suite import Suite, suite
 from .sweep import Sweep, stack, sweep
 from .tune import Study, tune

@@ -10,16 +10,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from typing import Any, cast
 
 import numpy as np
 from scipy import stats
-from scipy.special import gammaln
 
 from ..errors import BadInput, unknown
 from ..rules.contract import Rule, parse
 from ..rules.spaces import LogUniform, OneMinusLogUniform, Space
 from ..tasks.contract import Task
+from .finish import Share, Where
+from .meter import Meter, Progress
+from .study import Study
 from .sweep import Sweep, stack, sweep
 
 SEARCH_SEEDS, CONFIRMATION_SEEDS = 2**31, 2**31 + 2**30
@@ -30,67 +33,13 @@ EXTENSION = 100.0
 """The factor by which a space whose edge holds the winner is extended."""
 ROUNDS = 3
 """How often, at the most, the search is made: once, and again after each extension."""
+KEPT = 4
+"""Halving keeps one trial in so many at each rung, and runs it on so many times the seeds."""
 
 SCORES: dict[str, Callable[[Sweep], np.ndarray]] = {
     "final": lambda found: found.final,
     "mean": lambda found: np.where(np.isinf(found.mean), np.inf, found.mean / found.first),
 }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Study:
-    """What tuning one rule on one task found."""
-
-    task: Task
-    steps: int
-    score: str
-    best: Rule
-    """The winner of the confirmation."""
-    best_score: float
-    """Its score there, on seeds that the search had not seen."""
-    space: dict[str, Space]
-    """What was searched, extensions included."""
-    settings: dict[str, np.ndarray]
-    """The tuned fields of every trial of the last search, shape (trials,) each, in the order of drawing."""
-    scores: np.ndarray
-    """The mean score of every trial over the search seeds, infinite where a run diverged; shape (trials,)."""
-    leaders: np.ndarray
-    """The trials that were confirmed, best in the search first, shape (leaders,)."""
-    confirmed: np.ndarray
-    """Their mean scores on the fresh seeds, shape (leaders,)."""
-    searches: int
-    """How many searches of so many trials were made: one, and one after each extension of the space."""
-    at_edge: tuple[str, ...]
-    """Fields whose winning value lies at an edge that was not, or could no longer be, extended."""
-    compile_seconds: float
-    run_seconds: float
-
-    @property
-    def trials(self) -> list[dict[str, float]]:
-        """A row a trial: its settings, its score, and its confirmed score (NaN where it was no leader)."""
-        again = dict(zip(self.leaders.tolist(), self.confirmed.tolist(), strict=True))
-        rows = []
-        for i, score in enumerate(self.scores):
-            setting = {field: float(values[i]) for field, values in self.settings.items()}
-            rows.append({**setting, "score": float(score), "confirmed": again.get(i, np.nan)})
-        return rows
-
-    @property
-    def best_after(self) -> np.ndarray:
-        """The best score after k random trials, k = 1 … trials: median, 2.5 % and 97.5 % points, shape (trials, 3).
-
-        Exact over all orders in which these trials could have come (Dodge et al., 2019, sharpened to quantiles).
-        """
-        return _best_after(np.sort(self.scores))
-
-    @property
-    def importance(self) -> dict[str, float]:
-        """The share of the variance of the trials' ranks that each field explains alone.
-
-        First-order sensitivity indices, estimated from the trials by ten bins a field (Plischke et al., 2013).
-        """
-        ranks = stats.rankdata(self.scores)
-        return {field: _explained(values, ranks) for field, values in self.settings.items()}
 
 
 def tune(
@@ -103,29 +52,35 @@ def tune(
     score: str = "final",
     space: Mapping[str, Space] | None = None,
     extend: bool = True,
+    halving: bool = False,
     dtype: str = "float32",
     seed: int = 0,
-    progress: Callable[[str, str], None] = lambda label, doing: None,
+    store: Where = None,
+    executor: Executor | None = None,
+    progress: Progress = lambda label, doing, share: None,
 ) -> Study:
     """Find a rule's best settings on a task.
 
     Settings are scrambled Sobol draws from the space. All are run on the same `seeds` problems; the best 20 are then
-    run on as many fresh ones, and the winner is chosen there. Where it lies at the edge of a log space that can be
-    extended, the space is, by a factor of 100, and searched again.
+    run on fresh ones (as many, or more where that costs less than a tenth of the search), and the winner is chosen
+    there. Where it lies at the edge of a log space that can be extended, the space is, by a factor of 100, and searched
+    again.
 
     Args:
         rule: a rule, or a text such as "adam" or "adam:b1=0.8" whose given fields stay fixed.
         trials, seeds: how many settings, and runs of each.
-        steps, dtype: as in `run`.
+        steps, dtype, store, executor: as in `run`. A study that was interrupted ends, from its store, as it would have.
         score: "final", the loss at the end; or "mean", the mean of the losses over the first one. Lower is better;
             a setting's score is the mean over its seeds, infinite if one diverged.
         space: what to search, by field; by default every field's declared space.
         extend: False keeps to the space and to the trials, so that rules can be given equal ones.
+        halving: run all settings on few seeds, the best quarter on four times as many, and so on (successive halving:
+            Jamieson & Talwalkar, 2016). Seeds are what is saved, not steps: a short run favours other settings.
         seed: of the draws.
-        progress: told the rule and what is being done.
+        progress: told the rule, what is being done, and what share of this search is done.
 
     Raises:
-        BadInput: an argument is invalid, or no setting ran on all seeds without diverging.
+        BadInput: an argument is invalid, no setting ran on all seeds without diverging, or the store cannot be used.
     """
     base, fixed = parse(rule) if isinstance(rule, str) else (rule, {})
     if not isinstance(base, Rule):
@@ -136,24 +91,27 @@ def tune(
         if isinstance(given, bool) or not isinstance(given, int) or given < 1:
             raise BadInput(f"{name} must be a whole number ≥ 1, not {given!r}")
     searched = _space(base, fixed, space)
-    compile_seconds = run_seconds = 0.0
+    judge = _Judge(base, task, steps, score, dtype, store, executor)
+    rungs = rungs_of(trials, seeds, halving)
 
     for round_ in range(ROUNDS):
-        progress(base.name, "searching" if round_ == 0 else "searching the extended space")
+        meter = Meter(progress, runs_of(trials, seeds, halving))
         settings = _draw(searched, trials, seed + round_)
-        search_seeds = range(SEARCH_SEEDS, SEARCH_SEEDS + seeds)
-        search_seeds = range(SEARCH_SEEDS, SEARCH_SEEDS + seeds)
-        search = sweep(_batched(base, settings), task, steps=steps, seeds=search_seeds, dtype=dtype)
-        scores = SCORES[score](search).mean(axis=1)
-        leaders = np.argsort(scores, kind="stable")[:LEADERS]
-        progress(base.name, "confirming")
+        scores, seen = np.empty(trials), np.empty(trials, int)
+        alive, sums, before = np.arange(trials), np.zeros(trials), 0
+        for count, upto in rungs:
+            alive = alive[np.argsort(sums[alive], kind="stable")[:count]]
+            doing = "searching" if round_ == 0 else "searching the extended space"
+            share = meter.piece(base.name, doing, count * (upto - before))
+            new = range(SEARCH_SEEDS + before, SEARCH_SEEDS + upto)
+            sums[alive] += judge({f: v[alive] for f, v in settings.items()}, new, share).sum(axis=1, dtype=float)
+            scores[alive], seen[alive], before = sums[alive] / upto, upto, upto
+        leaders = alive[np.argsort(scores[alive], kind="stable")[:LEADERS]]
+
         again = {field: values[leaders] for field, values in settings.items()}
-        fresh_seeds = range(CONFIRMATION_SEEDS, CONFIRMATION_SEEDS + seeds)
-        fresh_seeds = range(CONFIRMATION_SEEDS, CONFIRMATION_SEEDS + seeds)
-        fresh = sweep(_batched(base, again), task, steps=steps, seeds=fresh_seeds, dtype=dtype)
-        confirmed = SCORES[score](fresh).mean(axis=1)
-        compile_seconds += search.compile_seconds + fresh.compile_seconds
-        run_seconds += search.run_seconds + fresh.run_seconds
+        fresh = fresh_seeds(trials, seeds)
+        share = meter.piece(base.name, "confirming", len(leaders) * fresh)
+        confirmed = judge(again, range(CONFIRMATION_SEEDS, CONFIRMATION_SEEDS + fresh), share).mean(axis=1, dtype=float)
         winner = int(np.argmin(confirmed))
         values = {field: float(v[winner]) for field, v in again.items()}
         edges = {field: side for field, v in values.items() if (side := _edge(searched[field], v))}
@@ -176,13 +134,58 @@ def tune(
         space=searched,
         settings=settings,
         scores=scores,
+        seen=seen,
         leaders=leaders,
         confirmed=confirmed,
+        fresh=fresh,
         searches=round_ + 1,
         at_edge=tuple(edges),
-        compile_seconds=compile_seconds,
-        run_seconds=run_seconds,
+        compile_seconds=judge.compile_seconds,
+        run_seconds=judge.run_seconds,
     )
+
+
+def rungs_of(trials: int, seeds: int, halving: bool) -> list[tuple[int, int]]:
+    """How many trials are alive at each rung of a search, and on how many seeds they have run at its end."""
+    times = int(min(math.log(max(1.0, trials / LEADERS), KEPT), math.log(seeds, KEPT))) if halving else 0
+    return [(-(-trials // KEPT**i), -(-seeds // KEPT ** (times - i))) for i in range(times + 1)]
+
+
+def fresh_seeds(trials: int, seeds: int) -> int:
+    """On how many fresh seeds the leaders are run: they differ by less than the search's seeds can tell apart."""
+    return seeds * max(1, trials // (10 * LEADERS))
+
+
+def runs_of(trials: int, seeds: int, halving: bool = False) -> int:
+    """How many runs one search and its confirmation are."""
+    rungs = rungs_of(trials, seeds, halving)
+    before = [0, *(upto for _, upto in rungs)]
+    search = sum(count * (upto - start) for (count, upto), start in zip(rungs, before, strict=False))
+    return search + min(trials, LEADERS) * fresh_seeds(trials, seeds)
+
+
+@dataclasses.dataclass
+class _Judge:
+    """Scores settings on seeds, and keeps the clocks."""
+
+    base: Rule
+    task: Task
+    steps: int | None
+    score: str
+    dtype: str
+    store: Where
+    executor: Executor | None
+    compile_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+    def __call__(self, settings: Mapping[str, np.ndarray], seeds: range, share: Share) -> np.ndarray:
+        found = sweep(
+            _batched(self.base, settings), self.task, steps=self.steps, seeds=seeds, dtype=self.dtype,
+            store=self.store, executor=self.executor, share=share,
+        )  # fmt: skip
+        self.compile_seconds += found.compile_seconds
+        self.run_seconds += found.run_seconds
+        return SCORES[self.score](found)
 
 
 def _space(rule: Rule, fixed: Mapping[str, Any], given: Mapping[str, Space] | None) -> dict[str, Space]:
@@ -228,32 +231,3 @@ def _extended(space: Space, side: str) -> Space | None:
         moved = {"low": space.low / EXTENSION} if side == "low" else {"high": space.high * EXTENSION}
         return cast(Space, dataclasses.replace(space, **moved))
     return None
-
-
-def _best_after(ordered: np.ndarray) -> np.ndarray:
-    n = len(ordered)
-    k = np.arange(1, n + 1)
-    found = np.empty((n, 3))
-    # P(best of k > the i-th score) = C(n − i, k) / C(n, k), falling in i: a quantile is a search in it.
-    for column, q in enumerate((0.5, 0.025, 0.975)):
-        low, high = np.ones(n, int), n - k + 1
-        while (low < high).any():
-            middle = (low + high) // 2
-            beyond = _log_choose(n - middle, k) - _log_choose(n, k)
-            enough = beyond <= math.log(1 - q)
-            low, high = np.where(enough, low, np.minimum(middle + 1, high)), np.where(enough, middle, high)
-        found[:, column] = ordered[low - 1]
-    return found
-
-
-def _log_choose(n: Any, k: Any) -> Any:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(k > n, -np.inf, gammaln(n + 1) - gammaln(k + 1) - gammaln(np.maximum(n - k, 0) + 1))
-
-
-def _explained(values: np.ndarray, ranks: np.ndarray) -> float:
-    bins = np.array_split(np.argsort(values, kind="stable"), min(10, len(values)))
-    means = np.array([ranks[b].mean() for b in bins])
-    weights = np.array([len(b) for b in bins]) / len(ranks)
-    spread = ranks.var()
-    return float((weights * (means - ranks.mean()) ** 2).sum() / spread) if spread > 0 else 0.0

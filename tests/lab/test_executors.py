@@ -1,0 +1,111 @@
+"""Work beyond one process ends as in one, whoever dies on the way."""
+
+import dataclasses
+import os
+import signal
+import threading
+from concurrent.futures import Executor, Future
+
+import numpy as np
+import pytest
+
+import optiscope as osc
+from optiscope.lab import executors, work
+
+QUADRATIC = osc.task("quadratic", spectrum=(0.1, 1.0))
+RULES = osc.stack([osc.Momentum(lr=lr) for lr in np.geomspace(0.01, 3, 24)])
+ASK = {"steps": 20, "seeds": 6}
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(work, "SIZE", 15_000.0)
+
+
+@pytest.fixture
+def alone():
+    return osc.sweep(RULES, QUADRATIC, **ASK)
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("first", "final", "mean", "broke_at"))
+
+
+@pytest.fixture
+def kill_at(monkeypatch):
+    """A `share` that kills a process once a third is done."""
+
+    def make(pid):
+        def share(done):
+            if done > 0.3 and not struck:
+                struck.append(os.kill(pid(), signal.SIGKILL))
+
+        struck = []
+        return share
+
+    return make
+
+
+def test_a_process_pool_makes_the_same_and_survives_a_killed_worker(alone, kill_at, tmp_path):
+    store = tmp_path / "runs.sqlite"
+    with executors.processes(2) as pool:
+        assert same(osc.sweep(RULES, QUADRATIC, **ASK, executor=pool), alone)
+        share = kill_at(lambda: next(iter(pool._processes)))
+        with pytest.warns(UserWarning, match="the executor failed .*BrokenProcessPool"):
+            assert same(osc.sweep(RULES, QUADRATIC, **ASK, executor=pool, store=store, share=share), alone)
+    with osc.lab.Store(store) as kept:
+        assert len(kept.runs()) == 24
+
+
+@pytest.mark.filterwarnings("ignore")  # distributed's own, on its way down
+def test_a_dask_cluster_makes_the_same_and_survives_a_killed_worker(alone, kill_at):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        executors.dask(cluster.scheduler_address) as workers,
+    ):
+        share = kill_at(lambda: next(iter(cluster.workers.values())).pid)
+        assert same(osc.sweep(RULES, QUADRATIC, **ASK, executor=workers, share=share), alone)
+
+
+def test_no_scheduler_is_a_sentence():
+    pytest.importorskip("distributed")
+    with pytest.raises(osc.BadInput, match="no Dask scheduler answers at 'nonsense://'"), executors.dask("nonsense://"):
+        pass
+
+
+class Threads(Executor):
+    """Runs each piece in a thread of its own; the first of them fails."""
+
+    def __init__(self, error):
+        self.error, self.asked = error, 0
+
+    def submit(self, function, *args):
+        future: Future = Future()
+        self.asked += 1
+        failing = self.asked == 1
+
+        def work():
+            if failing:
+                future.set_exception(self.error)
+            else:
+                future.set_result(function(*args))
+
+        threading.Thread(target=work).start()
+        return future
+
+
+def test_what_an_executor_cannot_do_is_done_here(alone):
+    threads = Threads(TypeError("cannot pickle 'rule'"))
+    with pytest.warns(UserWarning, match="the executor failed .*cannot pickle 'rule'"):
+        assert same(osc.sweep(RULES, QUADRATIC, **ASK, executor=threads), alone)
+    assert threads.asked > 4
+
+
+def test_the_works_own_error_comes_up():
+    def raises(x):
+        raise ZeroDivisionError("the user's own")
+
+    task = dataclasses.replace(osc.task("bowl"), function=raises)
+    with pytest.raises(ZeroDivisionError, match="the user's own"):
+        osc.run(osc.Momentum(), task, steps=2, seeds=2, executor=Threads(TypeError("no")))
