@@ -1,9 +1,11 @@
 """Rules of the tests' own whose mechanisms are known."""
 
+import jax.numpy as jnp
 import numpy as np
 
 import optiscope as osc
 from optiscope.rules import Rule
+from optiscope.tasks import Landscape
 from optiscope.values import value
 
 
@@ -47,3 +49,35 @@ def small_gru(units=12, seed=0):
     # Leaning one way, so that its answers add up to a descent.
     lean = -0.02 * np.sign(rule.cells[0]["W"][0, 2 * units :])
     return rule.replace(readout={"w": lean * rng.uniform(0.5, 1, units), "b": np.zeros(())})
+
+
+@value
+class Drifting(Rule):
+    """A state that never rests: c ← c + 1 + tanh(g)/10."""
+
+    name = "drifting"
+
+    def init(self, param, xp):
+        return {"c": xp.zeros_like(param)}
+
+    def update(self, grad, state, param, t, xp):
+        return -0.01 * grad, {"c": state["c"] + 1 + 0.1 * xp.tanh(grad)}
+
+
+@value
+class Matrix(Rule):
+    """A rule for matrices alone."""
+
+    name = "matrix"
+    elementwise = False
+
+    def init(self, param, xp):
+        return {}
+
+    def update(self, grad, state, param, t, xp):
+        return -0.01 * grad @ xp.transpose(grad, (1, 0)) @ grad, {}
+
+
+def hopeless():
+    """A landscape that is nowhere finite."""
+    return Landscape("hopeless", lambda x: jnp.sum(x) * jnp.nan, 2)

@@ -12,6 +12,7 @@ from .options import batch_setting, common
 
 if TYPE_CHECKING:
     from ..explain import Explanation
+    from ..rules import Rule
 
 
 @click.command()
@@ -25,11 +26,12 @@ def explain(rule: str, task: str, batch: str | None, ending: str, as_json: bool,
 
     RULE is one of 'optiscope rules', such as adam:lr=0.01; a trained one of the zoo; or a file that osc.save wrote.
     """
-    from .. import atomic, explain, tasks, view
+    from .. import atomic, tasks, view
+    from ..explain import explanation
 
     made = tasks.task(task, **batch_setting(batch))
     folder = atomic.folder(out)
-    found = explain.explain(_rule(rule), made, seed=seed)
+    found = explanation.explain(_rule(rule), made, seed=seed)
     stem = f"explain-{found.rule.name}-{made.name}"
     picture = view.save(view.figure(found), folder / f"{stem}.{ending}")
     facts = {**_facts(found), "picture": str(picture)}
@@ -52,15 +54,13 @@ def explain(rule: str, task: str, batch: str | None, ending: str, as_json: bool,
     click.echo(f"\npicture: {picture}\nall numbers: {folder / stem}.json")
 
 
-def _rule(text: str) -> Any:
-    """A rule by its name and fields; what is no rule's name is a trained one's, or a file."""
-    from .. import rules
+def _rule(text: str) -> Rule:
+    """A rule by its name and fields, or a trained one by its name or file."""
+    from .. import learning, rules
 
-    if text.partition(":")[0].lower() in rules.names() or ":" in text:
-        return rules.parse(text)[0]
-    import optiscope
-
-    return optiscope.load(text) if hasattr(optiscope, "load") else rules.rule(text)
+    if text in learning.zoo() or text.endswith(".safetensors"):
+        return learning.load(text)
+    return rules.parse(text)[0]
 
 
 def _figures(finding: Any) -> str:

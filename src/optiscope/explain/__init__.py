@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from .explanation import Explanation, explain, heavy_ball
+from .proof import Proof, prove
 
 
 class _Room(ModuleType):

@@ -11,11 +11,14 @@ import dataclasses
 
 import numpy as np
 
+from .dynamics import Dynamics
 from .fixed_points import LARGEST, SOLVED, solve
 from .rest import Rest
 from .visits import Visits
 
-PER_ARM = 48
+PER_ARM = 64
+BEYOND = 10.0
+"""How far beyond the gradients met the arms go, as a factor: a clip may show there."""
 SETTLING = 1000
 """Steps under a constant gradient before Newton's method takes over."""
 
@@ -55,7 +58,7 @@ def adaptation(alone: Rest, h: np.ndarray, t: int, visits: Visits) -> Adaptation
     maps, steps = alone.maps, len(alone.states) - 1
     low, high = visits.quantiles(0.01, 0.99)
     low = max(low, 1e-9 * high)
-    arm = np.geomspace(low, max(high, 1.01 * low), PER_ARM)
+    arm = np.geomspace(low, BEYOND * high, PER_ARM)
     grads = np.concatenate([-arm[::-1], arm])
     clocks, moving = alone.parts.clocks, ~alone.parts.clocks
     # A record may never shrink again: it must not begin with what other gradients left.
@@ -78,7 +81,8 @@ def adaptation(alone: Rest, h: np.ndarray, t: int, visits: Visits) -> Adaptation
     kept = residuals < SOLVED
     found, g = states[kept], grads[kept]
     rates = _rates(alone, found, t) if len(g) else np.zeros(0)
-    exponent, interval = _exponent(g, rates)
+    usable = np.abs(g) <= 1.001 * high
+    exponent, interval = _exponent(g[usable], rates[usable])
     return Adaptation(
         g, found, residuals[kept], maps.move(found, g, t)[1] if len(g) else g, rates, exponent, interval,
         _corner(g, rates), int((~kept).sum()), tuple(n for n, grow in zip(maps.names, grown, strict=True) if grow),
@@ -93,11 +97,11 @@ def _rates(alone: Rest, states: np.ndarray, t: int) -> np.ndarray:
     return -alone.maps.linear(states, 0.0, t).S_g
 
 
-def _grows(maps: object, states: np.ndarray, grads: np.ndarray, t: int) -> np.ndarray:
+def _grows(maps: Dynamics, states: np.ndarray, grads: np.ndarray, t: int) -> np.ndarray:
     """Which numbers a step adds to whatever they are: ∂F/∂h has a row of the identity there, and F − h is not 0."""
-    rows = maps.linear(states, grads, t).F_h  # type: ignore[attr-defined]
+    rows = maps.linear(states, grads, t).F_h
     unit = np.isclose(rows, np.eye(rows.shape[1]), rtol=0, atol=1e-9).all(axis=(0, 2))
-    return unit & (maps.move(states, grads, t)[0] > states).any(axis=0)  # type: ignore[attr-defined]
+    return unit & (maps.move(states, grads, t)[0] > states).any(axis=0)
 
 
 def _exponent(grads: np.ndarray, rates: np.ndarray) -> tuple[float, tuple[float, float]]:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .adaptation import Adaptation
 from .dynamics import Dynamics
-from .rest import Rest, rest
+from .rest import Rest
 from .visits import Visits
 
 BENT = 0.1
@@ -66,11 +67,17 @@ class Clipping:
 
 
 def clipping(
-    alone: Rest, h: np.ndarray, t: int, visits: Visits, labelled: dict[str, tuple[np.ndarray, int]]
+    alone: Rest,
+    h: np.ndarray,
+    t: int,
+    visits: Visits,
+    curve: Adaptation,
+    labelled: dict[str, tuple[np.ndarray, int]],
 ) -> Clipping:
     """The update function at a state `h` before step t, and at others for the picture.
 
     Args:
+        curve: the fixed points under constant gradients.
         labelled: the states to draw, each with its step.
     """
     maps = alone.maps
@@ -79,8 +86,9 @@ def clipping(
     sides = [_side(maps, h, t, sign, slope, alone.size, widest) for sign in (-1.0, 1.0)]
     levels, limits, linear, kinds = (tuple(x) for x in zip(*sides, strict=True))
     kind = kinds[0] if kinds[0] == kinds[1] else "soft" if "none" not in kinds else "none"
-    if kind == "soft" and alone.parts.records.any() and _moves_with_size(alone, t, limits):
-        kind = "normalised"
+    if alone.parts.records.any() and kind not in ("hard", "sign"):
+        own, behind = _behind(curve)
+        kind, limits = (behind, own) if behind != "none" else ("normalised" if kind == "soft" else "none", limits)
     beyond, interval = _beyond(visits.grads, linear)
     span = visits.quantiles(0.99)[0] if kind == "none" else max(visits.quantiles(0.99)[0], 3 * min(limits, default=0))
     grid = span * np.linspace(-1, 1, 2 * GRID + 1)
@@ -129,13 +137,29 @@ def _corner(step: Callable[[np.ndarray], np.ndarray], low: float, high: float) -
     return high
 
 
-def _moves_with_size(alone: Rest, t: int, limits: tuple[float, float]) -> bool:
-    """Whether a tenth of the recorded size makes about a tenth of the limit: normalisation, not a clip."""
-    smaller = rest(alone.maps, alone.parts, alone.size / 10, t)
-    h, widest = smaller.states[-2], 100 * alone.size
-    slope = -float(smaller.linear(h, t).S_g[0])
-    tenth = [_side(alone.maps, h, t, sign, slope, alone.size / 10, widest)[1] for sign in (-1.0, 1.0)]
-    return bool(np.mean(tenth) < np.mean(limits) / 10**0.5)
+def _behind(curve: Adaptation) -> tuple[tuple[float, float], str]:
+    """The limits and the kind of a clip that a rule applies before it normalises, (inf, inf) where there is none.
+
+    Under a constant gradient a normalising rule steps by u(g) · r(g) · const, u being what of g it lets in and r(g) the
+    rate at h*_g, which knows of the normalisation alone. What the one lacks against the other is the clip.
+    """
+    limits, kinds = [], []
+    for sign in (-1, 1):
+        arm = np.flatnonzero((np.sign(curve.grads) == sign) & (curve.rates > 0) & (curve.steps * curve.grads < 0))
+        arm = arm[np.argsort(np.abs(curve.grads[arm]))]
+        if len(arm) < 8:
+            return (np.inf, np.inf), "none"
+        sizes, let_in = np.abs(curve.grads[arm]), np.abs(curve.steps[arm]) / curve.rates[arm]
+        let_in = let_in * sizes[0] / let_in[0]
+        grown = np.log(let_in[-1] / let_in[-4]) / np.log(sizes[-1] / sizes[-4])
+        if let_in[-1] > sizes[-1] / 2 or grown > 0.2:
+            return (np.inf, np.inf), "none"
+        limit = float(let_in.max())
+        straight = sizes < 0.9 * limit
+        hard = np.allclose(let_in[straight], sizes[straight], rtol=1e-2)
+        limits.append(limit)
+        kinds.append("hard" if hard and straight.any() else "soft")
+    return (limits[0], limits[1]), kinds[0] if kinds[0] == kinds[1] else "soft"
 
 
 def _beyond(grads: np.ndarray, linear: tuple[float, float]) -> tuple[float, tuple[float, float]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from ..rules.contract import Rule
+from ..rules.mechanisms import Mechanisms
 from ..tasks.contract import Task
 from ..tasks.quadratics import Quadratic
 from .adaptation import Adaptation, adaptation
@@ -55,6 +57,13 @@ class Explanation:
     notes: tuple[str, ...]
     """What could not be read, or not as usual: a sentence each."""
 
+    @functools.cached_property
+    def rebuilt(self) -> Mechanisms:
+        """An ordinary rule of the mechanisms found, fitted to what the original does; it takes a minute to make."""
+        from .rebuild import rebuilt
+
+        return rebuilt(self)
+
 
 def explain(rule: Rule, task: Task, *, seed: int = 0) -> Explanation:
     """Take a rule apart: its fixed points, momentum, clipping, schedule, adaptation, symmetries and stability.
@@ -102,8 +111,8 @@ def explain(rule: Rule, task: Task, *, seed: int = 0) -> Explanation:
         notes.append("the fixed points form a line: what it sums up it never forgets")
 
     labelled = {"h₀": (alone.states[0], 1), "h*": (h, t), **_along(read, projections, t)}
-    clip = clipping(alone, h, t, seen, labelled)
     curve = adaptation(alone, h, t, seen)
+    clip = clipping(alone, h, t, seen, curve, labelled)
     if curve.grows:
         names = ", ".join(curve.grows)
         notes.append(f"{names} only grows under a constant gradient; adaptation is read after {steps} steps of it")

@@ -16,7 +16,6 @@ import dataclasses
 import functools
 
 import numpy as np
-
 from scipy.optimize import least_squares
 
 from .dynamics import Linear
@@ -129,7 +128,7 @@ def modes(linear: Linear, free: np.ndarray, h: np.ndarray) -> Modes:
 
 
 def _fitted(k: np.ndarray, wanted: np.ndarray, n: int) -> tuple[tuple[tuple[float, float], ...], float]:
-    """`n` momentum terms (β, α) whose answers add up to `wanted`, and the share of its energy they leave unexplained."""
+    """`n` momentum terms (β, α) whose answers add up to `wanted`, and the share of its energy that they leave."""
 
     def basis(u: np.ndarray) -> np.ndarray:
         return np.exp(-k[:, None] * np.exp(u))  # βᵏ with β = exp(− eᵘ), between 0 and 1 whatever u

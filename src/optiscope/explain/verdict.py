@@ -12,7 +12,6 @@ from .modes import Modes
 from .schedule import LearnedSchedule
 from .symmetries import Symmetries
 
-
 REMEMBERS = 0.05
 """A term that keeps less than this of itself from step to step is plain descent."""
 

@@ -17,6 +17,8 @@ from ..tasks.contract import Task
 SEEDS = 32
 KEPT = 2048
 """How many visited states are kept: enough to start every search from."""
+AWAY = 1e6
+"""A gradient so many times as large as any at the start belongs to a run that diverges."""
 BUDGET = 2**27
 """How many bytes of states a run may record."""
 
@@ -55,13 +57,15 @@ def visit(rule: Rule, task: Task, seed: int = 0) -> Visits:
     seeds, every = _affordable(rule, task)
     listed = range(seed, seed + seeds)
     runs = run(rule, task, seeds=listed, dtype="float64", every=every, record=("grads", "states"))
-    grads = np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in jax.tree.leaves(runs.grads)], axis=2)
-    grads = np.where(np.isfinite(grads), grads, np.nan)
+    leaves = jax.tree.leaves(runs.grads)
+    # A run on its way to infinity has left the task: what it meets out there is none of the task's gradients.
+    bound = AWAY * max(float(np.abs(leaf[:, 0][np.isfinite(leaf[:, 0])]).max(initial=0)) for leaf in leaves)
+    leaves = [np.where(np.abs(leaf) <= bound, leaf, np.nan) for leaf in leaves]
+    grads = np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
     if np.isnan(grads[:, 0]).all():
         raise BadInput(f"{rule.name} met no finite gradient on {task.name}; nothing can be said about it there")
-    flat = np.concatenate(
-        [_laid_out(entries, leaf.shape) for entries, leaf in zip(runs.states, jax.tree.leaves(runs.grads), strict=True)]
-    )
+    laid = [_laid_out(entries, leaf.shape) for entries, leaf in zip(runs.states, leaves, strict=True)]
+    flat = np.concatenate([rows[np.isfinite(leaf).ravel()] for rows, leaf in zip(laid, leaves, strict=True)])
     flat = flat[np.isfinite(flat).all(axis=1)]
     chosen = np.random.default_rng(seed).permutation(len(flat))[:KEPT]
     return Visits(grads, flat[np.sort(chosen)], int(runs.diverged.sum()))

@@ -4,6 +4,7 @@ from .adaptive import AdaDelta, AdaGrad, Adam, AdaMax, AdamW, AMSGrad, Nadam, NA
 from .contract import Rule, State, hyper, names, parse, rule, variant
 from .descent import GradientDescent, Momentum, Nesterov, SignDescent
 from .learned import GRU, LSTM, Learned, LinearSystem, Recurrent, SmallFC, VanillaRNN, learned
+from .mechanisms import Mechanisms
 from .modern import Lion, RAdam
 from .schedules import (
     Chained,

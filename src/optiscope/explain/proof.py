@@ -1,0 +1,132 @@
+"""An explanation is a claim; this is its test: how much of a rule's gain the rule rebuilt from it recovers.
+
+The gain is the original's over the best tuned baseline. Each mechanism is then left out of the rebuilt rule, which is
+fitted again without it: what the share falls by is what the mechanism is worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadInput, unknown
+from ..lab.statistics import RESAMPLES
+from ..lab.sweep import stack, sweep
+from ..lab.tune import tune
+from ..rules.contract import Rule
+from . import rebuild
+from .explanation import Explanation
+
+REMOVABLE = ("momentum", *rebuild.MECHANISMS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Proof:
+    """The original, the tuned baselines, the rebuilt rule, and the rebuilt rule without each mechanism."""
+
+    rules: Mapping[str, Rule]
+    """By name: "original", each baseline's, "rebuilt", "without momentum" and so on."""
+    scores: Mapping[str, np.ndarray]
+    """The mean of the losses over the first one, of each seed: shape (seeds,). Infinite for a run that diverged."""
+    baselines: tuple[str, ...]
+
+    @property
+    def best(self) -> str:
+        """The baseline with the lowest mean score."""
+        return min(self.baselines, key=lambda name: float(self.scores[name].mean()))
+
+    @property
+    def gains(self) -> bool:
+        """Whether the original does better than the best baseline at all: otherwise there is no gain to share."""
+        return bool(self.scores["original"].mean() < self.scores[self.best].mean())
+
+    def share(self, name: str = "rebuilt") -> tuple[float, float, float]:
+        """The share of the original's gain that a rule recovers, and its 95 % interval, bootstrapped over the seeds.
+
+        Every resampling draws the same seeds for all rules, as they ran on the same problems.
+        """
+        draws = np.random.default_rng(0).integers(len(self.scores[name]), size=(RESAMPLES, len(self.scores[name])))
+        found = [self._share(name, self.scores[name], rows) for rows in (np.arange(draws.shape[1])[None], draws)]
+        low, high = np.quantile(found[1], [0.025, 0.975], method="inverted_cdf")
+        return float(found[0][0]), float(low), float(high)
+
+    def _share(self, name: str, own: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        best, original, mine = (x[rows].mean(axis=1) for x in (self.scores[self.best], self.scores["original"], own))
+        with np.errstate(invalid="ignore"):  # ∞ − ∞
+            return (best - mine) / (best - original)
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row a rule: its score with the standard error, and its share of the gain with an interval."""
+        rows = []
+        for name, scores in self.scores.items():
+            share, low, high = self.share(name)
+            error = float(scores.std(ddof=1) / len(scores) ** 0.5) if np.isfinite(scores).all() else np.inf
+            rows.append(
+                {"rule": name, "mean": float(scores.mean()), "standard_error": error, "share": share, "low": low,
+                 "high": high, "diverged": int(np.isinf(scores).sum())}
+            )  # fmt: skip
+        return rows
+
+    @property
+    def sentence(self) -> str:
+        """What was recovered, and what each mechanism is worth."""
+        if not self.gains:
+            return f"the original is no better than {self.best} tuned, so there is no gain for a rebuilt rule to share"
+        share, low, high = self.share()
+        said = f"the rebuilt rule recovers {share:.0%} [{low:.0%}, {high:.0%}] of the gain over {self.best} tuned"
+        costs = [
+            f"{name.removeprefix('without ')} {share - self.share(name)[0]:.0%}"
+            for name in self.scores
+            if name.startswith("without ")
+        ]
+        return said + (f"; leaving out costs: {', '.join(costs)}" if costs else "")
+
+
+def prove(
+    found: Explanation,
+    *,
+    baselines: Sequence[str] = ("momentum", "rmsprop", "adam"),
+    without: Sequence[str] = REMOVABLE,
+    seeds: int = 128,
+    trials: int = 500,
+    steps: int = rebuild.STEPS,
+    progress: Callable[[str, str], None] = lambda label, doing: None,
+) -> Proof:
+    """Run a rule, the tuned baselines and the rule rebuilt from its explanation on the same unseen problems.
+
+    Args:
+        baselines: rules by name, each tuned for the mean of its losses.
+        without: the mechanisms to leave out in turn, of "momentum", "clipping", "schedule", "adaptation".
+        seeds: how many problems; training, tuning and the fits use others.
+        trials: settings tried of each baseline.
+        steps: of each of the two fits that rebuild a rule.
+        progress: told what is being done.
+
+    Raises:
+        BadInput: an argument is invalid.
+    """
+    if not isinstance(found, Explanation):
+        raise BadInput(f"an explanation is wanted, such as osc.explain(rule, task), not {found!r}")
+    for mechanism in without:
+        if mechanism not in REMOVABLE:
+            raise unknown("mechanism", mechanism, REMOVABLE, "osc.explain(...).verdict")
+    rules: dict[str, Rule] = {"original": found.rule}
+    for name in baselines:
+        progress(name, "tuning")
+        rules[name] = tune(name, found.task, trials=trials, seeds=seeds, score="mean").best
+    progress("rebuilt", "fitting")
+    rules["rebuilt"] = found.rebuilt if steps == rebuild.STEPS else rebuild.rebuilt(found, steps=steps)
+    for mechanism in without:
+        progress(f"without {mechanism}", "fitting")
+        rules[f"without {mechanism}"] = rebuild.rebuilt(found, mechanism, steps)
+    scores = {name: _scores(rule, found, seeds) for name, rule in rules.items()}
+    return Proof(rules, scores, tuple(baselines))
+
+
+def _scores(rule: Rule, found: Explanation, seeds: int) -> np.ndarray:
+    made = sweep(stack([rule]), found.task, seeds=seeds)
+    return np.where(np.isinf(made.mean), np.inf, made.mean / made.first)[0].astype(float)

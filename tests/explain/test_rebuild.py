@@ -1,0 +1,112 @@
+"""The rule made of mechanisms, and the test of an explanation by rebuilding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import optiscope as osc
+from optiscope.explain import Proof, prove, rebuild
+from optiscope.frameworks.numpy import iterate
+from optiscope.rules import Mechanisms
+
+WHOLE = Mechanisms(
+    betas=np.array([0.9, 0.5]),
+    alphas=np.array([0.05, 0.02]),
+    limit=2.0,
+    swells=np.array([0.5]),
+    times=np.array([10.0]),
+    memories=np.array([0.6, 0.95]),
+    size=0.7,
+    rate_powers=np.array([[0.1, -0.2, 0.05], [0.0, -0.5, 0.0]]),
+    memory_powers=np.array([[0.1, 0.0, -0.1], [0.0, 0.2, 0.0]]),
+    intake_powers=np.zeros((2, 3)),
+)
+HESSIAN = np.array([1.0, 0.1])
+
+
+def way(rule, steps=40):
+    found = iterate(lambda x: HESSIAN * x, np.array([1.0, -2.0]), rule)
+    return np.array([next(found).x_next for _ in range(steps)])
+
+
+def test_with_nothing_but_terms_it_is_momentum():
+    np.testing.assert_allclose(
+        way(Mechanisms(np.array([0.9]), np.array([0.1]))), way(osc.Momentum(lr=0.1, momentum=0.9)), rtol=1e-12
+    )
+
+
+def test_with_a_power_of_the_size_it_is_rmsprop_of_one_plus_v():
+    # (1 + v̂)^−½ is RMSProp's root with the constant 1 inside.
+    ours = Mechanisms(
+        np.array([1e-300]), np.array([0.1]), memories=np.array([0.9]), size=1.0,
+        rate_powers=np.array([[-0.5, 0.0]]), memory_powers=np.zeros((1, 2)), intake_powers=np.zeros((1, 2)),
+    )  # fmt: skip
+    theirs = osc.RMSProp(lr=0.1, rho=0.9, eps=1.0, eps_at="inside root", corrected=True)
+    np.testing.assert_allclose(way(ours), way(theirs), rtol=1e-12)
+
+
+def test_it_takes_the_same_way_in_every_namespace():
+    expected = way(WHOLE, 20)
+    for xp, array in ((jnp, jnp.asarray), (torch, lambda x: torch.tensor(np.asarray(x), dtype=torch.float64))):
+        rule = jax.tree.map(lambda leaf: array(leaf), WHOLE)  # noqa: B023
+        x, h = array([1.0, -2.0]), array(HESSIAN)
+        state = rule.init(x, xp)
+        for t in range(1, 21):
+            step, state = rule.update(h * x, state, x, array(float(t)), xp)
+            x = x + step
+            np.testing.assert_allclose(np.asarray(x), expected[t - 1], rtol=1e-10)
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    osc.save(WHOLE, tmp_path / "rule.safetensors")
+    np.testing.assert_array_equal(way(osc.load(tmp_path / "rule.safetensors")), way(WHOLE))
+
+
+@pytest.fixture(scope="module")
+def explained():
+    rule = osc.ClipByValue(osc.Scheduled(osc.Momentum(momentum=0.8), lr=osc.Exponential(0.5, 0.5, 60)), 1.0)
+    return osc.explain(rule, osc.task("quadratic"))
+
+
+def test_a_rule_rebuilt_by_its_explanation_does_as_well_on_unseen_problems(explained):
+    made = rebuild.rebuilt(explained, steps=60)
+    scores = [osc.sweep(osc.stack([r]), explained.task, seeds=64) for r in (explained.rule, made)]
+    original, ours = (float((s.mean / s.first).mean()) for s in scores)
+    assert abs(ours / original - 1) < 0.1
+    left_out = rebuild.first_guess(explained, "schedule")
+    assert left_out.swells is None
+    assert left_out.times is None
+
+
+def test_a_share_is_of_the_gain_over_the_best_baseline():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, 500)
+    scores = {
+        "original": 0.2 + noise,
+        "momentum": 0.6 + noise,
+        "adam": 0.5 + noise,
+        "rebuilt": 0.275 + noise,
+        "without clipping": 0.35 + noise,
+        "without schedule": np.where(np.arange(500) == 3, np.inf, 0.3),
+    }
+    proof = Proof({}, scores, ("momentum", "adam"))
+    assert proof.best == "adam"
+    assert proof.share() == pytest.approx((0.75, 0.75, 0.75))  # on the same problems the noise cancels
+    assert proof.share("without schedule")[0] == -np.inf
+    assert "recovers 75% [75%, 75%] of the gain over adam tuned" in proof.sentence
+    assert "clipping 25%" in proof.sentence
+    assert [row["rule"] for row in proof.table if row["diverged"]] == ["without schedule"]
+
+
+def test_without_a_gain_there_is_nothing_to_share():
+    scores = {"original": np.full(9, 0.5), "adam": np.full(9, 0.4), "rebuilt": np.full(9, 0.45)}
+    assert "no gain" in Proof({}, scores, ("adam",)).sentence
+
+
+def test_bad_input(explained):
+    with pytest.raises(osc.BadInput, match="an explanation is wanted"):
+        prove(osc.Adam())
+    with pytest.raises(osc.BadInput, match="unknown mechanism 'clip'"):
+        prove(explained, without=["clip"])
