@@ -90,7 +90,7 @@ def tune(
     for name, given in (("trials", trials), ("seeds", seeds)):
         if isinstance(given, bool) or not isinstance(given, int) or given < 1:
             raise BadInput(f"{name} must be a whole number ≥ 1, not {given!r}")
-    searched = _space(base, fixed, space)
+    searched = searched_space(base, fixed, space)
     judge = _Judge(base, task, steps, score, dtype, store, executor)
     rungs = rungs_of(trials, seeds, halving)
 
@@ -188,7 +188,12 @@ class _Judge:
         return SCORES[self.score](found)
 
 
-def _space(rule: Rule, fixed: Mapping[str, Any], given: Mapping[str, Space] | None) -> dict[str, Space]:
+def searched_space(rule: Rule, fixed: Mapping[str, Any], given: Mapping[str, Space] | None) -> dict[str, Space]:
+    """What to search: the spaces given, or those declared of all fields that are set and not fixed.
+
+    Raises:
+        BadInput: a field is unknown, its space is none, or no field is left.
+    """
     declared = {**rule.hypers(), **rule.spaces()}
     if given is None:
         found = {f: s for f, s in rule.spaces().items() if f not in fixed}

@@ -18,6 +18,10 @@ def _root(v: Any, eps: Any, eps_at: str, xp: Any) -> Any:
     return xp.sqrt(v + eps) if eps_at == INSIDE else xp.sqrt(v) + eps
 
 
+EPSILONS = LogUniform(1e-10, 1.0)
+"""Up to 1: a large ε makes an adaptive rule a damped one, which is at times the best (Choi et al., 2020)."""
+
+
 @rule
 class AdaGrad(Rule):
     """AdaGrad (Duchi, Hazan & Singer, 2011, diagonal form).
@@ -35,7 +39,7 @@ class AdaGrad(Rule):
     slots = {"a": ("sum", "sum_of_squares", "accumulator")}
 
     lr: float = hyper(0.01, LogUniform(1e-6, 1e1))
-    eps: float = hyper(1e-10, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-10, EPSILONS)
     initial: float = hyper(0.0, LogUniform(1e-3, 1.0))
     eps_at: str = variant(OUTSIDE, INSIDE)
     mean: bool = variant(False, True)
@@ -65,7 +69,7 @@ class AdaDelta(Rule):
 
     lr: float = hyper(1.0, LogUniform(1e-6, 1e1))
     rho: float = hyper(0.95, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-6, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-6, EPSILONS)
 
     def init(self, param: Any, xp: Any) -> State:
         return {"e_g": xp.zeros_like(param), "e_x": xp.zeros_like(param)}
@@ -101,7 +105,7 @@ class RMSProp(Rule):
 
     lr: float = hyper(1e-3, LogUniform(1e-6, 1e1))
     rho: float = hyper(0.9, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-8, EPSILONS)
     momentum: float | None = hyper(None, OneMinusLogUniform(1e-3, 1.0))
     initial: float = hyper(0.0, Uniform(0.0, 1.0))
     eps_at: str = variant(OUTSIDE, INSIDE)
@@ -173,7 +177,7 @@ class Adam(Rule):
     lr: float = hyper(1e-3, LogUniform(1e-6, 1e1))
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-8, EPSILONS)
     eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))
     eps_on: str = variant(CORRECTED, RAW)
 
@@ -204,7 +208,7 @@ class AMSGrad(Rule):
     lr: float = hyper(1e-3, LogUniform(1e-6, 1e1))
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-8, EPSILONS)
     eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))
     eps_on: str = variant(CORRECTED, RAW)
     max_of: str = variant(RAW, CORRECTED)
@@ -234,7 +238,7 @@ class AdamW(Rule):
     lr: float = hyper(1e-3, LogUniform(1e-6, 1e1))
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-8, EPSILONS)
     weight_decay: float = hyper(0.01, LogUniform(1e-5, 1.0))
     eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))
     eps_on: str = variant(CORRECTED, RAW)
@@ -265,7 +269,7 @@ class AdaMax(Rule):
     lr: float = hyper(2e-3, LogUniform(1e-6, 1e1))
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-8, EPSILONS)
     eps_in: str = variant("maximum", "denominator")
 
     def init(self, param: Any, xp: Any) -> State:
@@ -313,7 +317,7 @@ class Nadam(Rule):
     lr: float = hyper(2e-3, LogUniform(1e-6, 1e1))
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-8, EPSILONS)
     psi: float | None = hyper(0.004, LogUniform(1e-4, 1.0), optional=True)
     eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))
 
@@ -344,7 +348,7 @@ class NAdamW(Rule):
     lr: float = hyper(1e-3, LogUniform(1e-6, 1e1))
     b1: float = hyper(0.9, OneMinusLogUniform(1e-3, 1.0))
     b2: float = hyper(0.999, OneMinusLogUniform(1e-4, 1.0))
-    eps: float = hyper(1e-8, LogUniform(1e-10, 1e-2))
+    eps: float = hyper(1e-8, EPSILONS)
     weight_decay: float = hyper(0.01, LogUniform(1e-5, 1.0))
     psi: float | None = hyper(None, LogUniform(1e-4, 1.0))
     eps_root: float | None = hyper(None, LogUniform(1e-16, 1e-4))

@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import atomic
 from ...errors import BadInput
+from ..describe import canonical
 from .records import EVERYTHING, Query, Store
 
 BATCH = 4096
@@ -42,8 +43,6 @@ def export(store: Store, path: Path, query: Query = EVERYTHING) -> int:
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:
-    from ..describe import canonical
-
     loss = np.append(found["loss"], found["final"])
     return {
         "rule": found["rule"],
