@@ -67,12 +67,10 @@ def lanes_of(made_by, system, theta, problems, stretches, seed):
     """Each lane's gradient by a hyperparameter, averaged over the stretches of one run: shape (lanes,)."""
     n = len(problems)
     states = jax.vmap(lambda key: made_by.begin(system, theta, key, jnp.int32(10**6)))(problems)
-    length = STEPS // stretches
-    total = 0
+    one = lambda state, key: made_by.lane(system, theta, state, key, jnp.int32(10**6), STEPS // stretches)  # noqa: E731
+    step, total = jax.jit(jax.vmap(one)), 0
     for k in range(stretches):
-        noise = keys(n, seed + k)
-        one = lambda state, key: made_by.lane(system, theta, state, key, jnp.int32(10**6), length)  # noqa: E731
-        made, states = jax.jit(jax.vmap(one))(states, noise)
+        made, states = step(states, keys(n, seed + k))
         total = total + made.gradient["lr"] / stretches
     return np.asarray(total)
 

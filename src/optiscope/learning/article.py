@@ -51,5 +51,6 @@ def contested(family: str, rule: Rule, *, trials: int, seeds: int, **options: An
         tuning_seeds=scale.tuning_seeds,
         seeds=min(seeds, scale.seeds or seeds),
         every=scale.every,
+        halving=scale.halving,
         **options,
     )

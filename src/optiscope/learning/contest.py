@@ -67,6 +67,20 @@ class Contest:
         """
         return [self._row(side) for side in (*self.learned, *self.baselines)]
 
+    @property
+    def sentence(self) -> str:
+        """Which rule is best, and whether each learned one is better than the best tuned one."""
+        best = self.best_baseline
+        parts = [f"the best of {len(self.baselines)} tuned baselines is {best.label}, {best.scores.mean():.4g}"]
+        for side in self.learned:
+            more, low, high = gain(side.scores, best.scores)
+            found = "better" if low > 0 else "worse" if high < 0 else "no significant difference"
+            by = f" by {more:.3g} (95 % interval {low:.3g} to {high:.3g})" if np.isfinite(more) else ""
+            parts.append(f"{side.label} comes to {side.scores.mean():.4g}, {found}{by}")
+            if failed := int(side.runs.diverged.sum()):
+                parts.append(f"{failed} of its runs diverged")
+        return "; ".join(parts) + "."
+
     def _row(self, side: Side) -> dict[str, Any]:
         s: Summary = summary(side.scores)
         row = {
@@ -104,6 +118,7 @@ def contest(
     baselines: Sequence[str] = BASELINES,
     trials: int = 2500,
     tuning_seeds: int = 128,
+    halving: bool = False,
     with_schedule: bool = True,
     steps: int | None = None,
     seeds: int = 128,
@@ -115,8 +130,9 @@ def contest(
     """Run learned rules, and baselines tuned for the same score, on problems that neither has met.
 
     The score of a run is the mean of its losses over the first (Maheswaranathan et al., 2021). Baselines are tuned with
-    `trials` settings on `tuning_seeds` seeds each and confirmed on others; with `with_schedule` each stands there again
-    with a clip and a schedule that were tuned too, for a learned rule owns both.
+    `trials` settings on `tuning_seeds` seeds each (`halving`, as in `tune`, drops the worst before) and confirmed on
+    others; with `with_schedule` each stands there again with a clip and a schedule that were tuned too, for a learned
+    rule owns both.
 
     Args:
         rules: the learned rules, by label.
@@ -142,8 +158,8 @@ def contest(
         contender = contender.annealed(steps) if annealed else contender
         progress(contender.label, "tuning")
         study = tune(
-            contender.rule, task, trials=trials, seeds=tuning_seeds, steps=steps, score="mean",
-            space=contender.free, extend=not annealed,
+            contender.rule, task, trials=trials, seeds=tuning_seeds, steps=steps, score="mean", space=contender.free,
+            extend=False, halving=halving, store=store, executor=executor,
         )  # fmt: skip
         return side(contender.label, study.best)
 

@@ -57,7 +57,7 @@ RECIPES = (
         lambda: [task("rosenbrock")],
         FullES(64, problems=4),
         {"units": 16, "inputs": "log1p", "lr": 0.03},
-        {"clamp": 2.0, "steps": 8000, "optimizer": falling(1e-2, 8000)},
+        {"clamp": 2.0, "steps": 12_000, "optimizer": falling(1e-2, 12_000)},
     ),
 )
 

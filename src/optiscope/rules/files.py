@@ -110,8 +110,9 @@ def _made(told: Any, arrays: dict[str, np.ndarray]) -> Any:
     return classes[told["class"]](**{name: _made(each, arrays) for name, each in told["fields"].items()})
 
 
-def _below(cls: type) -> list[type]:
-    return [cls, *(each for sub in cls.__subclasses__() for each in _below(sub))]
+def _below(cls: type[Any]) -> list[type[Any]]:
+    subclasses: list[type[Any]] = type.__subclasses__(cls)
+    return [cls, *(each for sub in subclasses for each in _below(sub))]
 
 
 def _check(rule: Rule, where: str) -> None:

@@ -11,9 +11,11 @@ from ..lab.compare import Comparison
 from ..lab.suite import Suite
 from ..lab.tune import Study
 from .accuracies import accuracy_curves
+from .contests import contest_curves
 from .curves import loss_curves
 from .fits import fitted
 from .mechanisms import arms, autonomous, mechanisms, state_space, update_functions
+from .page.article import article
 from .page.report import report
 from .profiles import performance_profile
 from .rates import sensitivity

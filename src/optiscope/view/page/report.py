@@ -8,10 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from ...atomic import replacing
 from ...errors import BadInput
 from ...lab.compare import Comparison, Entry, space_text
 from ...lab.contenders import RuleContender
@@ -23,6 +21,7 @@ from ..rates import draw_rates
 from ..tuning import draw_best_after, draw_field
 from .code import snippets
 from .svg import inline
+from .written import written
 
 
 def report(found: Comparison | Suite, path: str | os.PathLike[str], *, command: str | None = None) -> Path:
@@ -38,29 +37,15 @@ def report(found: Comparison | Suite, path: str | os.PathLike[str], *, command: 
     """
     if not isinstance(found, Comparison | Suite):
         raise BadInput(f"a report is made of what osc.compare returns, not of a {type(found).__name__}")
-    page = Path(path)
     comparisons = found.comparisons if isinstance(found, Suite) else (found,)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(short=_short, p=_p)
-    text = environment.get_template("report.html").render(
+    return written(
+        "report.html",
+        path,
         title=", ".join(c.task.name for c in comparisons),
-        style=Markup((Path(__file__).parent / "report.css").read_text(encoding="utf-8")),
         suite=_suite(found) if isinstance(found, Suite) else None,
         comparisons=[_comparison(c) for c in comparisons],
         manifest=_manifest(comparisons, command),
     )
-    try:
-        with replacing(page) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot write the report to {str(path)!r}: {error.strerror}") from None
-    return page
 
 
 def _suite(suite: Suite) -> dict[str, Any]:
@@ -143,13 +128,3 @@ def _settings(task: Any) -> str:
     fields = {f.name: getattr(task, f.name) for f in dataclasses.fields(task)}
     plain = {k: v for k, v in fields.items() if isinstance(v, str | int | float | bool | tuple) and k != "name"}
     return ", ".join(f"{k} {v}" for k, v in plain.items()) or "the defaults"
-
-
-def _short(number: float | None, digits: int = 5) -> str:
-    if number is None:
-        return "–"
-    return "∞" if number == float("inf") else f"{number:.{digits}g}"
-
-
-def _p(p: float | None) -> str:
-    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

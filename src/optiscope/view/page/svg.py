@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .. import style
 
+PAGE: Any = {**style.SETTINGS, "svg.fonttype": "none", "savefig.dpi": 130}
 SIZE = (4.2, 3.0)
 """Inches: about as wide as a phone, where nine-point text must stay nine points."""
 
@@ -23,10 +26,15 @@ def inline(draw: Callable[[Axes], None], says: str) -> Markup:
         draw: called with empty axes.
         says: what a reader who cannot see the picture is told.
     """
-    page = {**style.SETTINGS, "svg.fonttype": "none", "savefig.dpi": 130}
-    with matplotlib.rc_context(page):
+    with matplotlib.rc_context(PAGE):
         drawn = style.figure(*SIZE)
         draw(drawn.subplots())
+    return whole(drawn, says)
+
+
+def whole(drawn: Figure, says: str) -> Markup:
+    """A figure as an `<svg>` element."""
+    with matplotlib.rc_context(PAGE):
         text = io.StringIO()
         drawn.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
