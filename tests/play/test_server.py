@@ -1,16 +1,19 @@
 """The playground's server: what it computes, and whom and what it refuses."""
 
+import dataclasses
 import http.client
 import json
 import random
 import signal
 import socket
+import sys
 
 import numpy as np
 import pytest
 from playground import start
 
 import optiscope as osc
+from optiscope import cli
 from optiscope.view.play import asks, exports, race, walks
 
 VIEW = {
@@ -80,6 +83,20 @@ def test_basins_are_where_gradient_flow_ends():
     assert np.round(minima, 6).tolist() == [[-1, 0], [1, 0]]
     x = np.broadcast_to(np.linspace(-2, 2, walks.SIDE), found.shape)
     assert (found == (x > 0)).all()
+
+
+def test_a_trained_rule_plays_like_any_other(tmp_path, monkeypatch, capsys):
+    weights = {"w": np.linspace(-1, 1, 4, dtype=np.float32), "b": np.zeros((), np.float32)}
+    rule = osc.GRU.untrained(units=4)
+    monkeypatch.setattr(sys.modules["optiscope.learning.zoo"], "ZOO", tmp_path)
+    rule = dataclasses.replace(rule, readout={k: v.reshape(np.shape(rule.readout[k])) for k, v in weights.items()})
+    osc.save(rule, tmp_path / "tiny.safetensors")
+    ask = asks.descent({**VIEW, "rules": [{"rule": "tiny", "fields": {"lr": 0.05}}]})
+    ((points, _),) = walks.ways(ask)
+    runs = osc.run(rule.replace(lr=0.05), ask.landscape, steps=60, seeds=[3], start=[-0.5, 4.2], record=["params"])
+    np.testing.assert_allclose(points[0], runs.params[0], rtol=1e-3, atol=1e-3)
+    exec(exports.code(ask), {})
+    assert capsys.readouterr().out.startswith("gru [")
 
 
 def test_a_step_says_what_the_rule_did(ask):
@@ -257,3 +274,11 @@ def test_ctrl_c_ends_it_cleanly(busy):
         connection.close()
     assert process.returncode == 0
     assert "Traceback" not in trouble
+
+
+def test_without_its_extra_it_says_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("optiscope.view.play")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(osc.BadInput, match=r"needs uvicorn: pip install 'optiscope\[play\]'"):
+        cli.cli.main(["play"], standalone_mode=False)

@@ -32,7 +32,7 @@ from ...learning.zoo import zoo
 from ...tasks.contract import factory
 from . import asks, exports, mechanisms, modes, race, walks
 
-SECONDS, LONG = 20.0, 120.0
+SECONDS, LONG = 30.0, 120.0
 """How long one request may compute before it is given up; the second, one that draws a file or takes a rule apart."""
 BYTES = 32_768
 """The largest request."""
