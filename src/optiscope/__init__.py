@@ -14,17 +14,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors, frameworks, lab, rules, solvers, tasks, view
     from .errors import BadInput
-    from .explain import Explanation, explain
+    from .explain import Explanation, Proof, explain, prove
     from .lab import Comparison, Runs, Study, Suite, Sweep, compare, run, stack, suite, sweep, tune, walks
     from .rules import *  # noqa: F403
     from .solvers import Solution, least_squares, minimize, solve_many
     from .tasks import Problem, Task, stationary_points, task
     from .view import animation, figure, report
 
-_MODULES = ("atomic", "cli", "console", "errors", "explain", "frameworks", "lab", "learning", "rules", "solvers", "tasks", "view")
+_MODULES = (
+    "atomic",
+    "cli",
+    "console",
+    "errors",
+    "explain",
+    "frameworks",
+    "lab",
+    "learning",
+    "rules",
+    "solvers",
+    "tasks",
+    "view",
+)
 _HOMES = {
     "BadInput": "errors",
-    "Explanation": "explain",
+    **dict.fromkeys(("Explanation", "Proof", "prove"), "explain"),
     **dict.fromkeys(("Problem", "Task", "stationary_points", "task"), "tasks"),
     **dict.fromkeys(("Comparison", "Runs", "Study", "Suite", "Sweep"), "lab"),
     **dict.fromkeys(("compare", "run", "stack", "suite", "sweep", "tune", "walks"), "lab"),

@@ -15,6 +15,7 @@ WHOLE = Mechanisms(
     betas=np.array([0.9, 0.5]),
     alphas=np.array([0.05, 0.02]),
     limit=2.0,
+    longest=0.3,
     swells=np.array([0.5]),
     times=np.array([10.0]),
     memories=np.array([0.6, 0.95]),
@@ -71,7 +72,7 @@ def explained():
 
 
 def test_a_rule_rebuilt_by_its_explanation_does_as_well_on_unseen_problems(explained):
-    made = rebuild.rebuilt(explained, steps=60)
+    made = rebuild.rebuilt(explained, steps=20)
     scores = [osc.sweep(osc.stack([r]), explained.task, seeds=64) for r in (explained.rule, made)]
     original, ours = (float((s.mean / s.first).mean()) for s in scores)
     assert abs(ours / original - 1) < 0.1

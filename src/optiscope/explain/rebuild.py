@@ -36,11 +36,13 @@ RATE = 0.02
 SIZES = 2
 TERMS = 3
 MECHANISMS = {
-    "clipping": ("limit",),
+    "clipping": ("limit", "longest"),
     "schedule": ("swells", "times"),
     "adaptation": ("memories", "size", "rate_powers", "memory_powers", "intake_powers"),
 }
 """The fields that say each mechanism beside momentum."""
+POSITIVE, SHARES = ("limit", "longest", "size", "times"), ("betas", "memories")
+"""The fields fitted by their logarithms, and by their logits."""
 
 
 Leaves = dict[str, Any]
@@ -66,36 +68,37 @@ def rebuilt(found: Explanation, without: str | None = None, steps: int = STEPS) 
         without: a mechanism to leave out: "momentum", "clipping", "schedule" or "adaptation".
         steps: of each of the two fits.
     """
-    seen = behaviour(found.rule, found.task)
-    leaves = _free(first_guess(found, without))
-    held = without == "momentum"
-    leaves = _fitted(functools.partial(_imitated, seen=seen, held=held), leaves, steps)
-    if not jax.tree.leaves(_problem(found.task, 0).batches):
-        leaves = _fitted(functools.partial(_followed, seen=seen, task=found.task, held=held), leaves, steps)
-    return jax.tree.map(np.asarray, _rule(leaves, held))
+    with jax.enable_x64(False):
+        seen = behaviour(found.rule, found.task)
+        leaves = _free(first_guess(found, without))
+        held = without == "momentum"
+        leaves = _fitted(functools.partial(_imitated, seen=seen, held=held), leaves, steps)
+        if not jax.tree.leaves(_problem(found.task, 0).batches):
+            leaves = _fitted(functools.partial(_followed, seen=seen, task=found.task, held=held), leaves, steps)
+        made = _rule(leaves, held)
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if leaf.ndim else float(leaf), made)
 
 
 def first_guess(found: Explanation, without: str | None = None) -> Mechanisms:
-    """The verdict as a rule, before anything is fitted: a term for each that was read, two more to split from it."""
+    """The verdict as a rule, before anything is fitted: a term for each that was read, and further ones of no rate."""
     terms = list(found.modes.terms) if found.modes is not None else [(0.5, found.clipping.slope / 2)]
     main = max(terms, key=lambda term: abs(term[1]) / (1 - term[0]))
-    while len(terms) < TERMS:  # the farthest-reaching term is shared out between a faster and a slower one
-        terms.append((1 - (1 - main[0]) * 3.0 ** (len(terms) - 1.5), 0.1 * main[1]))
+    while len(terms) < TERMS:  # further terms, faster and slower, begin at nothing
+        terms.append((1 - (1 - main[0]) * 3.0 ** (len(terms) - 1.5), 0.0))
     terms = sorted(terms, key=lambda term: -abs(term[1]) / (1 - term[0]))[:TERMS]
     if without == "momentum":
         terms = [(0.0, sum(alpha / (1 - beta) for beta, alpha in terms) / 4)]
     n = len(terms)
     limit = found.clipping.limit if found.clipping.present else 10 * found.visits.quantiles(0.999)[0]
-    ends = found.schedule.rates[[0, -1]]
-    swell = float(np.log(ends[0] / ends[1])) if ends[0] * ends[1] > 0 else 0.0
-    span = len(found.schedule.rates)
+    swells, end = _swells(found.schedule.rates, found.reference)
     power = found.adaptation.exponent / 2 if found.adaptation.present else 0.0
     made = Mechanisms(
         betas=np.clip([beta for beta, _ in terms], 1e-3, 0.999),
-        alphas=np.array([alpha for _, alpha in terms]),
+        alphas=np.array([alpha for _, alpha in terms]) * end / 2**power,  # at the typical size z is log 2
         limit=float(max(limit, 1e-3 * found.visits.size)),
-        swells=np.array([swell / 2, swell / 2]),
-        times=np.array([span / 40, span / 8]),
+        longest=2 * max(float(np.abs(found.adaptation.steps).max(initial=0)), found.clipping.slope * found.visits.size),
+        swells=swells,
+        times=_times(len(found.schedule.rates)),
         memories=np.array([0.6, 0.95])[:SIZES],
         size=found.visits.size,
         rate_powers=np.tile([*[0.0] * (SIZES - 1), power, 0.0], (n, 1)),
@@ -103,6 +106,20 @@ def first_guess(found: Explanation, without: str | None = None) -> Mechanisms:
         intake_powers=np.zeros((n, SIZES + 1)),
     )
     return made.replace(**dict.fromkeys(MECHANISMS.get(without or "", ())))
+
+
+def _swells(rates: np.ndarray, reference: int) -> tuple[np.ndarray, float]:
+    """The swells that say a schedule best, and the rate at its end over that at the reference step."""
+    if not (rates > 0).all():
+        return np.zeros(2), 1.0
+    k = np.arange(len(rates))[:, None]
+    basis = np.concatenate([np.exp(-k / _times(len(rates))), np.ones_like(k)], axis=1)
+    *swells, end = np.linalg.lstsq(basis, np.log(rates / rates[reference - 1]), rcond=None)[0]
+    return np.array(swells), float(np.exp(end))
+
+
+def _times(steps: int) -> np.ndarray:
+    return np.array([steps / 40, steps / 4])
 
 
 def behaviour(rule: Rule, task: Task) -> Behaviour:
@@ -147,11 +164,16 @@ def _fitted(loss: Callable[..., Any], leaves: Leaves, steps: int) -> Leaves:
         moves = {n: outer.update(jnp.where(sound, g, 0), states[n], leaves[n], k + 1, jnp) for n, g in gradient.items()}
         return {n: leaves[n] + move for n, (move, _) in moves.items()}, {n: state for n, (_, state) in moves.items()}
 
-    draw = np.random.default_rng(0)
+    draw, first = np.random.default_rng(0), leaves
     states = {n: outer.init(leaf, jnp) for n, leaf in leaves.items()}
     for k in range(steps):
         leaves, states = take(leaves, states, np.int32(k), draw.choice(PROBLEMS, TOGETHER, replace=False))
-    return leaves
+    # The guess may be the rule itself, which no step improves.
+    return min((first, leaves), key=lambda each: _order(loss(each, np.arange(PROBLEMS))))
+
+
+def _order(value: Any) -> float:
+    return float(value) if np.isfinite(value) else np.inf
 
 
 def _imitated(leaves: Leaves, which: Any, seen: Behaviour, held: bool) -> Any:
@@ -206,26 +228,14 @@ def _mean(values: list[Any]) -> Any:
 
 
 def _free(rule: Mechanisms) -> Leaves:
-    to: dict[str, Callable[[Any], Any]] = {
-        "betas": _logit,
-        "memories": _logit,
-        "limit": np.log,
-        "size": np.log,
-        "times": np.log,
-    }
+    to: dict[str, Callable[[Any], Any]] = dict.fromkeys(POSITIVE, np.log) | dict.fromkeys(SHARES, _logit)
     given = {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}
     return {n: jnp.asarray(to.get(n, np.asarray)(x), jnp.float32) for n, x in given.items() if x is not None}
 
 
 def _rule(leaves: Leaves, held: bool) -> Mechanisms:
     """The rule of some leaves. `held` keeps what it remembers at nothing: momentum taken away."""
-    back: dict[str, Callable[[Any], Any]] = {
-        "betas": jax.nn.sigmoid,
-        "memories": jax.nn.sigmoid,
-        "limit": jnp.exp,
-        "size": jnp.exp,
-        "times": jnp.exp,
-    }
+    back: dict[str, Callable[[Any], Any]] = dict.fromkeys(POSITIVE, jnp.exp) | dict.fromkeys(SHARES, jax.nn.sigmoid)
     made = {n: back.get(n, jnp.asarray)(x) for n, x in leaves.items()}
     if held:
         made["betas"] = jnp.full_like(made["betas"], 1e-6)
@@ -235,4 +245,4 @@ def _rule(leaves: Leaves, held: bool) -> Mechanisms:
 
 
 def _logit(x: Any) -> Any:
-    return np.log(x / (1 - x))
+    return np.log(x) - np.log1p(-x)

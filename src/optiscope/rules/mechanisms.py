@@ -15,7 +15,8 @@ class Mechanisms(Rule):
         u = c tanh(g / c)                                                                clipping
         mⱼ ← βⱼ(z) mⱼ + exp(ιⱼ·z) u     βⱼ(z) = logistic(logit βⱼ + ηⱼ·z)               momentum
         s(t) = exp(Σᵢ aᵢ exp(− (t − 1)/τᵢ))                                              schedule
-        step = − s(t) Σⱼ αⱼ exp(κⱼ·z) mⱼ                                                 adaptation in ι, η and κ
+        x = s(t) Σⱼ αⱼ exp(κⱼ·z) mⱼ                                                      adaptation in ι, η and κ
+        step = − b tanh(x / b)                                                           clipping again
 
     The sum of momenta is Lucas et al.'s (2019); κ = −½ on v̂ is RMSProp's rate. A mechanism that is None is absent.
     """
@@ -25,7 +26,9 @@ class Mechanisms(Rule):
     alphas: Any
     """α, shape (terms,)."""
     limit: Any = None
-    """c, a number."""
+    """c, a number: the gradient that no larger one counts for more than."""
+    longest: Any = None
+    """b, a number: the step that none is longer than."""
     swells: Any = None
     """a, shape (n,): how far the rate begins above its end, as a logarithm."""
     times: Any = None
@@ -65,7 +68,8 @@ class Mechanisms(Rule):
             m.append(beta * state["m"][..., j] + intake * u)
             step = step - rate * m[-1]
         new["m"] = xp.stack(m, -1)
-        return step * self._schedule(t, xp), new
+        step = step * self._schedule(t, xp)
+        return step if self.longest is None else self.longest * xp.tanh(step / self.longest), new
 
     def _schedule(self, t: Any, xp: Any) -> Any:
         if self.swells is None:
