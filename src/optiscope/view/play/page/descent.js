@@ -116,13 +116,15 @@ export function descent(page) {
   }
 
   function drawBasins(c, f) {
-    const side = catalogue.sizes.basins, w = f.w / side + 0.5, h = f.h / side + 0.5;
-    c.globalAlpha = 0.4;
+    const side = catalogue.sizes.basins, image = new OffscreenCanvas(side, side), small = image.getContext("2d");
     picture.basins.forEach((basin, i) => {
       if (basin < 0) return;
-      c.fillStyle = plot.colour(basin % 7);
-      c.fillRect((f.w * (i % side)) / side, f.h * (1 - (Math.floor(i / side) + 1) / side), w, h);
+      small.fillStyle = plot.colour(basin % 7);
+      small.fillRect(i % side, side - 1 - Math.floor(i / side), 1, 1);
     });
+    c.globalAlpha = 0.4;
+    c.imageSmoothingEnabled = false;
+    c.drawImage(image, 0, 0, f.w, f.h);
     c.globalAlpha = 1;
   }
 
