@@ -1,11 +1,15 @@
 """Comparisons: who wins where the answer is known, and what is said of it."""
 
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from scipy import stats
 
 import optiscope as osc
 from optiscope.lab.choice import RATE_SEEDS
-from optiscope.lab.contenders import contender_of, learning_rates
+from optiscope.lab.contenders import Contender, contender_of, learning_rates
 
 QUADRATIC = osc.task("quadratic", spectrum=(1.0, 1.0))
 
@@ -68,10 +72,118 @@ def test_a_given_target_counts():
     assert found.target == 1e9
 
 
+def test_two_learned_rules_of_a_name_need_names_of_their_own():
+    one, other = osc.learned("gru", units=2), osc.learned("gru", units=2, seed=1)
+    assert contender_of(one, True).label == "gru"  # and no weight is compared with a default
+    with pytest.raises(osc.BadInput, match="gru is there twice; give one of them another setting, or names to both"):
+        osc.compare([one, other], QUADRATIC)
+    found = osc.compare({"first": one, "second": other, "gd": "gd:lr=1"}, QUADRATIC, steps=3, seeds=4)
+    assert sorted(found.labels) == ["first", "gd", "second"]
+
+
+def test_any_contender_that_counts_gradients_may_take_part():
+    # Newton's step from the known Hessian, the identity: it is there after one evaluation.
+    @dataclasses.dataclass(frozen=True)
+    class Exact(Contender):
+        label: str = "exact"
+
+        def run(self, task, **ask):
+            return osc.run(osc.GradientDescent(lr=1.0), task, **ask)
+
+    found = osc.compare(["gd:lr=0.1", Exact()], QUADRATIC, steps=5, seeds=8)
+    assert found.labels == ["exact", "gd:lr=0.1"]
+    assert found.table[0]["settings"] == {}
+    assert found.table[0]["steps_to_target"] == 1
+
+
+TUNED = {"steps": 20, "seeds": 8, "tune": 32, "tuning_seeds": 8}
+
+
+def test_all_are_tuned_with_as_many_trials_in_their_own_spaces():
+    told = []
+    rules = ["gd", "momentum:lr=0.1", osc.GradientDescent(lr=0.3)]
+    found = osc.compare(rules, QUADRATIC, **TUNED, progress=lambda *given: told.append(given))
+    rows = {row["rule"]: row for row in found.table}
+    assert {name: row["trials"] for name, row in rows.items()} == {"gd": 32, "momentum:lr=0.1": 32, "gd:lr=0.3": 0}
+    studies = [entry.choice.study for entry in found.entries if entry.choice]
+    assert {(len(study.scores), study.searches) for study in studies} == {(32, 1)}  # no space is extended for some
+    assert rows["gd"]["space"] == {"lr": "LogUniform(1e-06, 10)"}
+    assert rows["momentum:lr=0.1"]["settings"]["lr"] == 0.1
+    assert set(rows["momentum:lr=0.1"]["space"]) == {"momentum"}
+    assert rows["gd:lr=0.3"]["space"] == {}
+    # The shares of the work that are told never fall, and end with all of it.
+    shares = [share for _, _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+
+
+def test_with_schedule_each_has_a_clip_and_a_schedule_in_the_same_search():
+    found = osc.compare(["gd", osc.Momentum(lr=0.5)], QUADRATIC, **TUNED, with_schedule=True)
+    rows = {row["rule"]: row for row in found.table}
+    assert set(rows) == {"gd + clip + schedule", "momentum:lr=0.5"}
+    assert set(rows["gd + clip + schedule"]["space"]) == {"lr", "limit", "warmup", "power", "final"}
+    (best,) = (entry.contender.rule for entry in found.entries if entry.choice)
+    assert (best.steps, type(best), type(best.rule)) == (20, osc.Annealed, osc.ClipByValue)
+
+
+def test_annealed_rises_and_falls_as_its_formula_says():
+    # 10 steps, of which a fifth rise: t / 3 at first, then linear from 1 to 0.1 over the other 8.
+    rule = osc.Annealed(osc.GradientDescent(lr=2.0), 10, warmup=0.2, final=0.1)
+    steps = [-rule.update(np.ones(()), {}, None, t, np)[0] / 2.0 for t in range(1, 12)]
+    wanted = [1 / 3, 2 / 3, *(0.1 + 0.9 * (1 - k / 8) for k in range(9))]
+    np.testing.assert_allclose(steps, wanted)
+    with pytest.raises(osc.BadInput, match="annealed moves the lr of the rule it holds, and scheduled has none"):
+        osc.Annealed(osc.Scheduled(osc.Adam(), lr=osc.Constant(0.1)), 10)
+
+
+def test_anytime_losses_misses_and_the_probability_of_improvement_are_in_the_table():
+    found = osc.compare(["gd:lr=1", "gd:lr=0.001", "gd:lr=30"], QUADRATIC, steps=60, seeds=32)
+    best, slow, broken = found.table
+    assert best["anytime_iqm"] < slow["anytime_iqm"] < np.inf
+    assert broken["anytime_iqm"] == np.inf
+    np.testing.assert_array_equal(found.costs, [[1] * 32, [np.inf] * 32, [np.inf] * 32])
+    assert slow["best_is_better"]["probability"] == 1
+    assert slow["best_is_better"]["low"] == pytest.approx(stats.binomtest(32, 32).proportion_ci(method="wilson").low)
+    assert best["evaluations"] == slow["evaluations"] == 60
+
+
+def test_a_comparison_that_nobody_survives_says_so():
+    found = osc.compare(["gd:lr=30", "gd:lr=40"], QUADRATIC, steps=60, seeds=8)
+    assert found.sentence.startswith("no rule has a finite interquartile mean of the loss after 60 steps")
+
+
+def test_a_store_and_an_executor_change_no_number(tmp_path):
+    ask = {"steps": 10, "seeds": 4}
+    plain = osc.compare(["gd", "momentum:lr=0.1"], QUADRATIC, **ask)
+    with ThreadPoolExecutor(1) as executor:
+        kept = osc.compare(
+            ["gd", "momentum:lr=0.1"], QUADRATIC, **ask, store=tmp_path / "runs.sqlite", executor=executor
+        )
+    again = osc.compare(["gd", "momentum:lr=0.1"], QUADRATIC, **ask, store=tmp_path / "runs.sqlite")
+    for other in (kept, again):
+        for one, same in zip(plain.entries, other.entries, strict=True):
+            np.testing.assert_array_equal(one.runs.loss, same.runs.loss)
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        ({"seeds": [2**31]}, "seeds from 2³¹ = 2147483648 on are kept for tuning"),
+        ({"tune": 10, "choose": False}, "choose=False leaves every setting at its default"),
+        ({"with_schedule": True}, "a schedule and a clip have to be tuned"),
+        ({"tune": 0}, "trials must be a whole number ≥ 1, not 0"),
+    ],
+)
+def test_what_cannot_be_asked_for_together(ask, sentence):
+    with pytest.raises(osc.BadInput, match=sentence):
+        osc.compare(["gd"], QUADRATIC, steps=2, **{"seeds": 2, **ask})
+
+
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
         ([], "at least one rule"),
+        ([3], "a rule is wanted, such as 'adam' or osc.Adam\\(lr=1e-3\\), not 3"),
         (["adam", "adam"], "adam is there twice"),
         (["admm"], "unknown rule 'admm'; did you mean 'adam'"),
         (["adam:lr"], "a rule is written name:field=value"),

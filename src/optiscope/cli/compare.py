@@ -11,7 +11,7 @@ import click
 
 from .. import console
 from ..console import dumps, short
-from .options import batch_setting, common, split
+from .options import batch_setting, common, executor, resumable, split, store_path
 
 if TYPE_CHECKING:
     from ..lab.compare import Comparison
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tuning-seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each trial."
 )
+@click.option("--halving", is_flag=True, help="In tuning, drop the worst three quarters after a few seeds, and so on.")
 @click.option("--with-schedule", is_flag=True, help="Tune a clip and a schedule with them.")
 @click.option("--defaults", is_flag=True, help="Keep the default learning rates instead of choosing one for each rule.")
 @click.option(
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @click.option("--report", "page", help="Write it all as one HTML page here.")
+@resumable
 @common
 def compare(
     names: tuple[str, ...],
@@ -48,11 +50,15 @@ def compare(
     target: float | None,
     tune: int | None,
     tuning_seeds: int,
+    halving: bool,
     with_schedule: bool,
     defaults: bool,
     every: int,
     dtype: str,
     page: str | None,
+    store: str | None,
+    workers: int | None,
+    dask: str | None,
     as_json: bool,
     seed: int,
     out: str,
@@ -61,7 +67,7 @@ def compare(
 
     Each rule's learning rate is first chosen from a log grid on separate seeds, unless the rule is given with one, as
     in adam:lr=0.01; with --tune all of its fields are, with as many trials for each rule. All rules then run on the
-    same seeds: same starts, same batches.
+    same seeds: same starts, same batches. Finished runs are kept: an interrupted comparison goes on where it was.
     """
     from .. import atomic, lab, rules, tasks
 
@@ -73,7 +79,7 @@ def compare(
     contenders = split(chosen) if chosen else rules.names()
     comparisons, saved = [], []
     for task in made:
-        with console.progress(len(contenders), quiet=as_json) as tell:
+        with console.progress(len(contenders), quiet=as_json) as tell, executor(workers, dask) as pool:
             found = lab.compare(
                 contenders,
                 task,
@@ -83,9 +89,12 @@ def compare(
                 choose=not defaults,
                 tune=tune,
                 tuning_seeds=tuning_seeds,
+                halving=halving,
                 with_schedule=with_schedule,
                 every=every,
                 dtype=dtype,
+                store=store_path(store, out),
+                executor=pool,
                 progress=tell,
             )
         comparisons.append(found)

@@ -14,7 +14,7 @@ from ..tasks.contract import Task
 from .contenders import Contender, RuleContender, learning_rates
 from .finish import Share, Where
 from .sweep import stack, sweep
-from .tune import LEADERS, SEARCH_SEEDS, Study, tune
+from .tune import SEARCH_SEEDS, Study, runs_of, tune
 
 RATE_SEEDS = range(SEARCH_SEEDS, SEARCH_SEEDS + 32)
 """On which learning rates are compared; a comparison's own seeds all lie below."""
@@ -54,6 +54,7 @@ class Chooser:
     dtype: str
     trials: int | None
     seeds: int
+    halving: bool
     store: Where
     executor: Executor | None
 
@@ -68,7 +69,11 @@ class Chooser:
             return 0
         if self.trials is None:
             return len(RATE_SEEDS) * len(learning_rates(contender.rule)) if contender.chosen else 0
-        return self.seeds * (self.trials + LEADERS) + len(RATE_SEEDS) * len(NEIGHBOURS)
+        return self._search + len(RATE_SEEDS) * len(NEIGHBOURS)
+
+    @property
+    def _search(self) -> int:
+        return runs_of(self.trials or 0, self.seeds, self.halving)
 
     def choose(self, contender: RuleContender, share: Share) -> tuple[RuleContender, Choice | None]:
         """The contender with its settings chosen, and how; or as it is, where it leaves none open.
@@ -93,6 +98,7 @@ class Chooser:
 
     def _all(self, contender: RuleContender, trials: int, share: Share) -> tuple[RuleContender, Choice]:
         """All free fields tuned, and how much the learning rate matters there."""
+        searching = self._search / self.size(contender)
         study = tune(
             contender.rule,
             self.task,
@@ -101,12 +107,16 @@ class Chooser:
             steps=self.steps,
             space=contender.free,
             extend=False,
+            halving=self.halving,
             dtype=self.dtype,
+            store=self.store,
+            executor=self.executor,
+            progress=lambda label, doing, done: share(searching * done),
         )
         rates, scores = np.empty(0), np.empty((0, len(RATE_SEEDS)))
         if "lr" in contender.free:
             rates = study.best.numbers()["lr"] * NEIGHBOURS
-            scores = self._at_rates(study.best, rates, lambda done: None)
+            scores = self._at_rates(study.best, rates, lambda done: share(searching + (1 - searching) * done))
         choice = Choice(contender.free, trials, self.seeds, study.at_edge, rates, scores, study)
         return dataclasses.replace(contender, rule=study.best), choice
 

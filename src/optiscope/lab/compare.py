@@ -152,6 +152,7 @@ def compare(
     choose: bool = True,
     tune: int | None = None,
     tuning_seeds: int = 128,
+    halving: bool = False,
     with_schedule: bool = False,
     every: int = 1,
     dtype: str = "float32",
@@ -170,7 +171,7 @@ def compare(
         choose: False leaves every setting at its default.
         tune: with how many trials to tune every field that a text leaves open, the same number for each rule, in
             place of choosing its learning rate alone.
-        tuning_seeds: on how many seeds each trial runs.
+        tuning_seeds, halving: on how many seeds each trial runs, and whether bad ones on fewer, as in `tune`.
         with_schedule: tune a clip and a schedule (`Annealed`) together with each text's fields, as a learned rule owns
             both.
         progress: told what is being done, and what share of all is done.
@@ -189,7 +190,7 @@ def compare(
     if with_schedule:
         contenders = [c.annealed(steps) if isinstance(c, RuleContender) and c.free else c for c in contenders]
 
-    chooser = Chooser(task, steps, dtype, tune, tuning_seeds, store, executor)
+    chooser = Chooser(task, steps, dtype, tune, tuning_seeds, halving, store, executor)
     sizes = [chooser.size(contender) for contender in contenders]
     meter = Meter(progress, sum(sizes) + len(contenders) * len(listed_seeds))
     found = []
