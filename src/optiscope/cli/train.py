@@ -70,6 +70,7 @@ def train(
         "best_step": made.best["step"],
         "rejected": made.rejected,
         "seconds": made.history[-1]["seconds"],
+        "figures": [learning.figures(name, made.rule) for name in recipe.judged],
         "command": shlex.join(["optiscope", *sys.argv[1:]]),
     }
     learning.save(made.rule, folder / f"{stem}.safetensors", card)
@@ -86,6 +87,9 @@ def train(
         f"best after {best['step']} steps: mean loss over the first {score} on held-out problems, "
         f"{best['diverged']} diverged"
     )
+    for found in card["figures"]:
+        mean = f"{short(found['mean_loss_over_first'], 4)} ± {short(found['standard_error'], 2)}"
+        click.echo(f"{found['task']}, {found['seeds']} unseen seeds: {mean}, {found['diverged']} diverged")
     click.echo(f"\nrule: {facts['file']}\nits history: {folder / stem}.json")
 
 

@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 from ..errors import unknown
+from ..lab.run import run
+from ..lab.statistics import summary
 from ..rules.contract import Rule
 from ..tasks import task
-from .contest import Contest, contest
+from .contest import Contest, contest, scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,3 +56,24 @@ def contested(family: str, rule: Rule, *, trials: int, seeds: int, **options: An
         halving=scale.halving,
         **options,
     )
+
+
+def figures(family: str, rule: Rule, seeds: int = 128) -> dict[str, Any]:
+    """How a rule does on unseen problems of a task at full size, in plain numbers, for its card.
+
+    Raises:
+        BadInput: no task has the name; or as `run`.
+    """
+    scale, on = FAMILIES.get(family, Scale()), task(family)
+    seeds = min(seeds, scale.seeds or seeds)
+    found = run(rule, on, seeds=seeds, every=scale.every)
+    s = summary(scores(found))
+    return {
+        "task": family,
+        "steps": on.steps,
+        "seeds": seeds,
+        "mean_loss_over_first": s.mean,
+        "standard_error": s.standard_error,
+        "median": s.median,
+        "diverged": int(found.diverged.sum()),
+    }

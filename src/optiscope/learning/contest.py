@@ -37,10 +37,15 @@ class Side:
 
     @property
     def scores(self) -> np.ndarray:
-        """The mean of each run's losses over its first, infinite where it diverged; shape (seeds,)."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            means = self.runs.loss[:, :-1].mean(axis=1) / self.runs.loss[:, 0]
-        return np.where(self.runs.diverged | ~np.isfinite(means), np.inf, means)
+        """Of each run; shape (seeds,)."""
+        return scores(self.runs)
+
+
+def scores(runs: Runs) -> np.ndarray:
+    """The mean of each run's losses over its first, infinite where it diverged; shape (seeds,)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = runs.loss[:, :-1].mean(axis=1, dtype=float) / runs.loss[:, 0]
+    return np.where(runs.diverged | ~np.isfinite(means), np.inf, means)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

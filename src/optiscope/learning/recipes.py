@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import BadInput
 from ..rules import Adam, ClipByValue, Cosine, Learned, Rule, Scheduled, learned
-from ..tasks import task
+from ..tasks import networks, task
 from ..tasks.contract import Task
 from .estimators import PES, Backprop, Estimator, FullES
 
@@ -26,6 +26,13 @@ class Recipe:
     """Of the untrained rule."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Of `train`."""
+    unseen: tuple[str, ...] = ()
+    """Tasks it is judged on, where that is not the family itself."""
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The tasks on whose unseen problems the trained rule is judged."""
+        return self.unseen or (self.family,)
 
     def rule(self, seed: int, **settings: Any) -> Learned:
         """The rule before training."""
@@ -50,14 +57,43 @@ RECIPES = (
     ),
     # Through a curved valley the exact meta-gradient is chaotic; a smoothed one of few weights is not. The logarithm
     # brings gradients of 10⁴ and of 1 to one scale. After 3000 outer steps of seed 0 the validation was 0.0536 with an
-    # output scale of 1, 0.0248 with 0.1 and 0.0236 with 0.03.
+    # output scale of 1, 0.0248 with 0.1 and 0.0236 with 0.03. A clamp of 2 hid the runs that begin near the minimum and
+    # leave it: seed 1 then ended at 0.017 in training, and at 0.032 on held-out problems, which are not clamped.
     Recipe(
         "gru",
         "rosenbrock",
         lambda: [task("rosenbrock")],
         FullES(64, problems=4),
         {"units": 16, "inputs": "log1p", "lr": 0.03},
-        {"clamp": 2.0, "steps": 12_000, "optimizer": falling(1e-2, 12_000)},
+        {"clamp": 10.0, "steps": 12_000, "optimizer": falling(1e-2, 12_000)},
+    ),
+    # An eighth of the rows makes a run eight times as cheap, and hardly another problem.
+    Recipe(
+        "gru",
+        "two-moons",
+        lambda: [task("two-moons", rows=128)],
+        PES(32, truncation=50),
+        {"units": 16, "inputs": "log1p", "lr": 0.03},
+        {"clamp": 10.0, "steps": 3000, "optimizer": falling(1e-2, 3000), "validation": 64},
+    ),
+    # A quarter of the pixels and a tenth of the weights; the gradients of a mean over pixels are small, hence the gain.
+    Recipe(
+        "gru",
+        "mnist-conv",
+        lambda: [task("mnist-conv", size=14, channels=(8, 8), kernels=(3, 3), sampling="with replacement")],
+        PES(16, truncation=20),
+        {"units": 16, "inputs": "log1p", "lr": 0.01, "gain": 100.0},
+        {"clamp": 2.0, "steps": 1200, "optimizer": falling(1e-2, 1200), "validation": 32},
+    ),
+    # Small networks on digits alone; what it is judged on has other widths, depths, losses and data.
+    Recipe(
+        "small-fc",
+        "small-networks",
+        lambda: networks(4, data=("digits",)),
+        PES(8, truncation=20),
+        {"lr": 0.01},
+        {"clamp": 2.0, "steps": 1600, "optimizer": falling(3e-3, 1600), "validation": 16},
+        unseen=("digits", "logistic-regression", "digits-conv", "airfoil-mlp"),
     ),
 )
 
