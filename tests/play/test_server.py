@@ -261,6 +261,17 @@ def test_what_is_no_http_at_all_is_refused(address):
             assert line.recv(100).startswith(b"HTTP/1.1 4")
 
 
+def test_a_request_that_breaks_off_leaves_no_trace():
+    process, address = start()
+    host, port = address.removeprefix("http://").rstrip("/").split(":")
+    head = f"POST /walk HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as line:
+        line.sendall(head.encode() + b'{"landscape')
+    process.send_signal(signal.SIGINT)
+    _, trouble = process.communicate(timeout=60)
+    assert (process.returncode, trouble) == (0, "")
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_ctrl_c_ends_it_cleanly(busy):
     process, address = start()

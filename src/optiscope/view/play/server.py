@@ -20,7 +20,7 @@ import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -32,8 +32,8 @@ from ...learning.zoo import zoo
 from ...tasks.contract import factory
 from . import asks, exports, mechanisms, modes, race, walks
 
-SECONDS, LONG = 30.0, 120.0
-"""How long one request may compute before it is given up; the second, one that draws a file or takes a rule apart."""
+SECONDS = 120.0
+"""How long one request may take before it is given up: none needs a twentieth of it, but of a machine all to itself."""
 BYTES = 32_768
 """The largest request."""
 AT_ONCE = 4
@@ -121,8 +121,6 @@ def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
         "/modes": lambda facts: JSONResponse(_plain(modes.modes(facts))),
         "/rates": lambda facts: _floats(modes.rates(facts)),
         "/code": lambda facts: JSONResponse({"code": exports.code(asks.descent(facts))}),
-    }
-    long: dict[str, Callable[[asks.Facts], Response]] = {
         "/mechanisms": lambda facts: JSONResponse(_plain(mechanisms.mechanisms(facts))),
         "/picture": _picture,
     }
@@ -131,8 +129,7 @@ def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
         routes=[
             Route("/", index),
             Route("/catalogue", catalogue),
-            *(Route(path, _posted(answer, slots, SECONDS), methods=["POST"]) for path, answer in computed.items()),
-            *(Route(path, _posted(answer, slots, LONG), methods=["POST"]) for path, answer in long.items()),
+            *(Route(path, _posted(answer, slots), methods=["POST"]) for path, answer in computed.items()),
             Route("/race", racing, methods=["POST"]),
             Mount("/page", StaticFiles(directory=str(page))),
         ],
@@ -141,19 +138,16 @@ def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
     )
 
 
-def _posted(
-    answer: Callable[[asks.Facts], Response], slots: anyio.CapacityLimiter, seconds: float
-) -> Callable[..., Any]:
-
+def _posted(answer: Callable[[asks.Facts], Response], slots: anyio.CapacityLimiter) -> Callable[..., Any]:
     async def handle(request: Request) -> Response:
         try:
             facts = await _facts(request)
-            with anyio.fail_after(seconds):
+            with anyio.fail_after(SECONDS):
                 return await anyio.to_thread.run_sync(answer, facts, abandon_on_cancel=True, limiter=slots)
         except BadInput as error:
             return _refusal(str(error), 422)
         except TimeoutError:
-            return _refusal(f"that takes longer than {seconds:g} seconds; ask for less", 429)
+            return _refusal(f"that takes longer than {SECONDS:g} seconds; ask for less", 429)
 
     return handle
 
@@ -163,10 +157,13 @@ async def _facts(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise BadInput("a request is JSON, with the content type application/json")
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > BYTES:
-            raise BadInput(f"a request has at most {BYTES} bytes")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > BYTES:
+                raise BadInput(f"a request has at most {BYTES} bytes")
+    except ClientDisconnect:
+        raise BadInput("the request broke off") from None
     try:
         facts = json.loads(body)
     except (ValueError, RecursionError):
