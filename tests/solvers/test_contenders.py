@@ -105,3 +105,14 @@ def test_ways_of_solvers():
     assert contender.label == "bfgs"
     assert solver.params.shape == rule.params.shape == (1, 61, 2)
     np.testing.assert_allclose(solver.params[0, -1], 1, atol=1e-6)
+
+
+def test_a_budget_of_gradients():
+    task = osc.task("rosenbrock")
+    s = minimize(task.function, np.array([-1.5, 1.5]), method="newton", max_cost=30)
+    assert s.status.name == "iterations"
+    # The last step's trials, some of them refused, and what the point it leads to costs: a gradient and two products.
+    refused = s.evaluations.function - s.evaluations.gradient
+    assert 30 <= s.cost <= 30 + refused + 1 + 5
+    with pytest.raises(BadInput, match="max_cost must be"):
+        minimize(task.function, np.array([-1.5, 1.5]), max_cost=0)

@@ -98,14 +98,20 @@ def run_solver(
     )
 
 
-def _solved(method: Method, iterations: int, path: bool, task: Task, start: Params, seed: Any) -> Any:
+def _solved(method: Method, budget: int, path: bool, task: Task, start: Params, seed: Any) -> Any:
     """Values and costs, and the points where they are asked for, of the iterations; NaN where there were no more."""
     problem = draw_problem(task, seed)
     begin = problem.start if start is None else start
     entrance: Any = least_squares if isinstance(method, LeastSquares) else minimize
     function = _residuals if isinstance(method, LeastSquares) else _loss
     s = entrance(
-        function, begin, (problem,), method=method, max_iterations=iterations, history="path" if path else True
+        function,
+        begin,
+        (problem,),
+        method=method,
+        max_iterations=budget,
+        max_cost=budget,
+        history="path" if path else True,
     )
     return s.history.value, s.history.cost, s.history.x
 

@@ -1,4 +1,4 @@
-"""One run of each of several rules or solvers from one start, every point kept: what a picture of trajectories is drawn from."""
+"""A run of each of several rules or solvers from one start, every point kept, for a picture of trajectories."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class LineSearchMethod(Method):
                 (bottomless(value, first, x, w.x0), UNBOUNDED),
                 (norm <= tolerance(budget.tol, largest), CONVERGED),
                 (idle >= IDLE, STALLED),
-                (walk.iterations >= budget.max_iterations, ITERATIONS),
+                (budget.spent(walk), ITERATIONS),
             )
         )
         walk = walk.saw(accept, x, value=value, gradient_norm=norm)

@@ -207,7 +207,7 @@ class LeastSquares(Method):
             (done & (distance > FAR) & (size > w.floor), FLAT),
             (done & ~whole, RANK_DEFICIENT),
             (done, CONVERGED),
-            (w.walk.iterations >= budget.max_iterations, ITERATIONS),
+            (budget.spent(w.walk), ITERATIONS),
         )
         products = w.x.size if w.x.size <= 2 * m else m
         walk = w.walk._replace(status=status).called(products, function=jnp.where(first, 1, 0), jacobian=1)

@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 
 class Descent(NamedTuple):
-    start: Point
+    start: Any
     tries: Any
 
 
@@ -74,9 +74,9 @@ class Backtracking(Search):
 class Bracket(NamedTuple):
     """low holds the best point so far; an acceptable one lies between it and high, which is infinite at first."""
 
-    start: Point
-    low: Point
-    high: Point
+    start: Any
+    low: Any
+    high: Any
     tries: Any
     final: Any
     """Whether the next trial is taken as it is."""
@@ -148,9 +148,9 @@ def _cubic(a: Point, b: Point, noise: Any) -> Any:
 
 
 class Interval(NamedTuple):
-    start: Point
-    a: Point
-    b: Point
+    start: Any
+    a: Any
+    b: Any
     """φ′(a) < 0 and φ(a) ≤ φ(0) + ε; φ′(b) ≥ 0, or else b is `high` and φ(b) > φ(0) + ε."""
     high: Any
     width: Any

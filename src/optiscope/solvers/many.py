@@ -60,7 +60,7 @@ def solve_many(
     lanes = _lanes(x0, args, in_axes)
     axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[0], x0)
-    setting, problem, _ = prepare(Setting(fun, chosen, jac, hvp), one, args, bounds, tol, max_iterations, False)
+    setting, problem, _ = prepare(Setting(fun, chosen, jac, hvp), one, args, bounds, tol, max_iterations)
     starts = jax.tree.map(lambda leaf, like: np.asarray(leaf, like.dtype), x0, problem.x0)
     with jax.enable_x64(np.result_type(*jax.tree.leaves(starts)) == np.float64):
         return _run(setting, axes, problem._replace(x0=starts), lanes)

@@ -27,7 +27,7 @@ def parse(text: str) -> Method:
     name, _, rest = text.partition(":")
     if name.lower() not in METHODS:
         raise unknown("method", name, METHODS, f"the methods: {', '.join(METHODS)}")
-    method = METHODS[name.lower()]
+    method: Any = METHODS[name.lower()]
     fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
     given: dict[str, Any] = {}
     for item in filter(None, rest.split(",")):

@@ -127,7 +127,7 @@ class TrustRegion(Method):
             (~(jnp.isfinite(value) & jnp.isfinite(norm)), NOT_FINITE),
             (bottomless(value, first, w.x, w.x0), UNBOUNDED),
             ((norm <= tolerance(budget.tol, largest)) & self.convex(model), CONVERGED),
-            (w.walk.iterations >= budget.max_iterations, ITERATIONS),
+            (budget.spent(w.walk), ITERATIONS),
         )
         walk = w.walk._replace(status=status).called(1, function=jnp.where(starting, 1, 0), gradient=1)
         walk = walk.saw(True, w.x, value=value, gradient_norm=norm).called(2 * products, hvp=products)

@@ -13,7 +13,11 @@ RUNNING, CONVERGED, ITERATIONS, STALLED, SADDLE, FLAT, UNBOUNDED, EDGE, NOT_FINI
 _STATUSES = (
     ("running", "The solver has not finished; run it on."),
     ("converged", "The gradient vanishes and no negative curvature was found; use the result."),
-    ("iterations", "The iterations ran out before the gradient vanished; raise max_iterations or go on from this x."),
+    (
+        "iterations",
+        "The iterations, or what they may cost, ran out before the gradient vanished; raise max_iterations or "
+        "max_cost, or go on from this x.",
+    ),
     (
         "stalled",
         "No lower value was found along the last direction though the gradient has not vanished; check the gradient, "

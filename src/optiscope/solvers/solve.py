@@ -24,6 +24,8 @@ from .smooth import Smooth
 from .solution import Evaluations, Solution, Status
 from .walk import Budget, Ended, Keep, Method
 
+ENDLESS = 2**31 - 1
+
 Params = Any
 """A pytree of float32 or float64 arrays."""
 
@@ -108,6 +110,7 @@ def minimize(
     bounds: tuple[Any, Any] | None = None,
     tol: float | None = None,
     max_iterations: int = 1000,
+    max_cost: int | None = None,
     history: bool | Literal["path"] = False,
 ) -> Solution:
     """A local minimum of `fun` near `x0`.
@@ -125,6 +128,7 @@ def minimize(
             machine epsilon to the power ½, 1.5e-8 in float64. A minimum that rounding blurs before that counts as
             reached when the decrease still promised is lost in the value's rounding.
         max_iterations: how many steps may be taken.
+        max_cost: how many gradients may be spent, at the prices of `Solution.cost`; the last step may exceed it.
         history: whether to keep a row for every iteration; "path" keeps x in it too.
 
     Returns:
@@ -136,7 +140,7 @@ def minimize(
     """
     chosen = pick(method, MINIMIZERS, "minimize")
     check_bounds(chosen, method, bounds)
-    return _solved(Setting(fun, chosen, jac, hvp), x0, args, bounds, tol, max_iterations, history)
+    return _solved(Setting(fun, chosen, jac, hvp), x0, args, bounds, tol, max_iterations, history, max_cost)
 
 
 def least_squares(
@@ -149,13 +153,14 @@ def least_squares(
     bounds: tuple[Any, Any] | None = None,
     tol: float | None = None,
     max_iterations: int = 1000,
+    max_cost: int | None = None,
     history: bool | Literal["path"] = False,
 ) -> Solution:
     """A local minimum of ½ Σ r(x)² near `x0`, with the covariance of the parameters.
 
     Args:
         residual: (x, *args) → the residuals, an array or a pytree of arrays, written with `jax.numpy`.
-        x0, args, max_iterations, history: as in `minimize`. An iteration is a trial step, whether it is taken or not.
+        x0, args, max_iterations, max_cost, history: as in `minimize`. An iteration is a trial step, taken or not.
         method: "lm", "gauss-newton" or "dogleg", or one with settings: `LM(accelerate=True)`.
         jac: (x, *args) → the Jacobian: of shape residual.shape + x0.shape, for pytrees as `jax.jacobian` nests it; by
             automatic differentiation if None.
@@ -172,7 +177,7 @@ def least_squares(
     """
     chosen = pick(method, LEAST_SQUARES, "least_squares")
     check_bounds(chosen, method, bounds)
-    return _solved(Setting(residual, chosen, jac), x0, args, bounds, tol, max_iterations, history)
+    return _solved(Setting(residual, chosen, jac), x0, args, bounds, tol, max_iterations, history, max_cost)
 
 
 def pick(method: str | Method, known: dict[str, Method], entrance: str) -> Method:
@@ -196,14 +201,20 @@ def check_bounds(chosen: Method, method: str | Method, bounds: Any) -> None:
 
 
 def _solved(
-    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool | str
+    setting: Setting,
+    x0: Params,
+    args: tuple,
+    bounds: Any,
+    tol: Any,
+    max_iterations: int,
+    history: bool | str,
+    max_cost: int | None,
 ) -> Solution:
-    setting, problem, traced = prepare(setting, x0, args, bounds, tol, max_iterations, history)
+    setting, problem, traced = prepare(setting, x0, args, bounds, tol, max_iterations, history, max_cost)
     if traced:
         return program(setting)(problem)
     with jax.enable_x64(problem.budget.tol.dtype == np.float64):
-        floats, integers, history = call(packed(setting), problem)
-    return unpacked(problem.x0, floats, integers, history)
+        return unpacked(problem.x0, *call(packed(setting), problem))
 
 
 def call(function: Callable, *arguments: Any) -> Any:
@@ -223,7 +234,14 @@ def call(function: Callable, *arguments: Any) -> Any:
 
 
 def prepare(
-    setting: Setting, x0: Params, args: tuple, bounds: Any, tol: Any, max_iterations: int, history: bool | str
+    setting: Setting,
+    x0: Params,
+    args: tuple,
+    bounds: Any,
+    tol: Any,
+    max_iterations: int,
+    history: bool | str = False,
+    max_cost: int | None = None,
 ) -> tuple[Setting, Problem, bool]:
     """The checked problem, and whether JAX is tracing it."""
     if not callable(setting.fun):
@@ -232,6 +250,8 @@ def prepare(
         raise BadInput(f"args must be a tuple, not {type(args).__name__}; write args=(data,)")
     if isinstance(max_iterations, bool) or not isinstance(max_iterations, int | np.integer) or max_iterations < 1:
         raise BadInput(f"max_iterations must be a whole number ≥ 1, not {max_iterations!r}")
+    if max_cost is not None and (isinstance(max_cost, bool) or not 1 <= max_cost <= ENDLESS):
+        raise BadInput(f"max_cost must be None or a number of gradients ≥ 1, not {max_cost!r}")
     if history not in (True, False, "path"):
         raise BadInput(f"history must be True, False or 'path', not {history!r}")
     traced = any(map(_is_traced, jax.tree.leaves((x0, args, bounds))))
@@ -239,7 +259,7 @@ def prepare(
     leaves = [_floating(leaf) for leaf in leaves]
     if not leaves or not all(leaf.size for leaf in leaves):
         raise BadInput("x0 is empty: there is nothing to solve for")
-    x0, dtype = structure.unflatten(leaves), np.result_type(*leaves)
+    x0, dtype = jax.tree.unflatten(structure, leaves), np.result_type(*leaves)
     if tol is None:
         tol = float(np.finfo(dtype).eps) ** (3 / 4 if isinstance(setting.method, LeastSquares) else 1 / 2)
     elif not 0 <= float(tol) < 1:
@@ -251,7 +271,8 @@ def prepare(
     args = jax.tree.map(functools.partial(_argument, dtype), args)
     if history:
         setting = dataclasses.replace(setting, keep=Keep(int(max_iterations) + 1, history == "path"))
-    return setting, Problem(x0, args, bounds, Budget(dtype.type(tol), np.int32(max_iterations))), traced
+    budget = Budget(dtype.type(tol), np.int32(max_iterations), np.int32(max_cost or ENDLESS))
+    return setting, Problem(x0, args, bounds, budget), traced
 
 
 def _floating(leaf: Any) -> Any:
@@ -361,7 +382,7 @@ def _unraveller(x0: Params) -> tuple[Callable[[np.ndarray], Params], int]:
         shaped = (
             part.reshape(leaf.shape).astype(leaf.dtype, copy=False) for part, leaf in zip(parts, leaves, strict=True)
         )
-        return structure.unflatten(shaped)
+        return jax.tree.unflatten(structure, shaped)
 
     return unravel, ends[-1]
 

@@ -22,6 +22,10 @@ class Budget(NamedTuple):
 
     tol: Any
     max_iterations: Any
+    max_cost: Any
+
+    def spent(self, walk: Walk) -> Any:
+        return (walk.iterations >= self.max_iterations) | (walk.cost >= self.max_cost)
 
 
 class Keep(NamedTuple):
@@ -72,7 +76,7 @@ def fresh(x: Any, keep: Keep | None) -> Walk:
     """The walk before its first step, with room for the history that is to be kept."""
     history = None
     if keep is not None:
-        columns = {name: jnp.full(keep.rows, jnp.nan, x.dtype) for name in History._fields}
+        columns: dict[str, Any] = {name: jnp.full(keep.rows, jnp.nan, x.dtype) for name in History._fields}
         columns["x"] = jnp.full((keep.rows, x.size), jnp.nan, x.dtype) if keep.path else None
         history = History(**columns)
     return Walk(jnp.int32(RUNNING), jnp.int32(0), jnp.zeros(5, jnp.int32), history)
