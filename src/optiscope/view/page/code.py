@@ -28,11 +28,11 @@ FRAMEWORKS = {
 def snippets(rule: Rule) -> dict[str, str]:
     """The lines that make this rule an optimizer, by framework; none for a rule that a line of code cannot hold."""
     try:
-        made = expression(rule)
+        made, own = expression(rule), _imports(rule)
     except _NoCode:
         return {}
     return {
-        name: "\n".join(["import optiscope as osc", imports, *_imports(rule), "", use.format(made)])
+        name: "\n".join(["import optiscope as osc", imports, *own, "", use.format(made)])
         for name, (imports, use) in FRAMEWORKS.items()
     }
 
