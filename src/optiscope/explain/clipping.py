@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 
 from .adaptation import Adaptation
-from .dynamics import Dynamics
 from .rest import Rest
 from .visits import Visits
 
@@ -83,7 +82,7 @@ def clipping(
     maps = alone.maps
     slope = -float(alone.linear(h, t).S_g[0])
     widest = 100 * float(max(visits.quantiles(0.999)[0], alone.size))
-    sides = [_side(maps, h, t, sign, slope, alone.size, widest) for sign in (-1.0, 1.0)]
+    sides = [_side(alone, h, t, sign, slope, widest) for sign in (-1.0, 1.0)]
     levels, limits, linear, kinds = (tuple(x) for x in zip(*sides, strict=True))
     kind = kinds[0] if kinds[0] == kinds[1] else "soft" if "none" not in kinds else "none"
     if alone.parts.records.any() and kind not in ("hard", "sign"):
@@ -97,9 +96,10 @@ def clipping(
 
 
 def _side(
-    maps: Dynamics, h: np.ndarray, t: int, sign: float, slope: float, size: float, widest: float
+    alone: Rest, h: np.ndarray, t: int, sign: float, slope: float, widest: float
 ) -> tuple[float, float, float, str]:
     """The level, the limit, the linear range and the kind of one side."""
+    maps, size = alone.maps, alone.size
     at_zero = float(maps.move(h, 0.0, t)[1][0])
 
     def step(g: np.ndarray) -> np.ndarray:
@@ -109,7 +109,8 @@ def _side(
     steps = step(grid)
     level, far = float(np.abs(steps).max()), steps[grid <= widest]
     straight = slope * grid
-    bent = np.abs(steps - straight) > BENT * np.abs(straight)
+    # Where the slope is that of a chord, nothing nearer than its end is straight or bent.
+    bent = (np.abs(steps - straight) > BENT * np.abs(straight)) & (grid >= alone.probe)
     reach = float(grid[np.argmax(bent)]) if bent.any() else np.inf
     if level == 0 or not np.isfinite(steps).all():
         return level, np.inf, reach, "none"

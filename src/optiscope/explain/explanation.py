@@ -197,15 +197,10 @@ def _slow(alone: Rest, seen: Visits, held: np.ndarray, t: int) -> np.ndarray:
 
 def _projected(states: np.ndarray, read: Modes) -> np.ndarray:
     """Coordinates of states along the real directions of the two farthest-reaching modes, by least squares."""
-    kept = [m for m in read.modes if m.right.any()][:2]
-    basis = (
-        np.stack(
-            [part for m in kept for part in ((m.right.real, m.right.imag) if m.oscillates else (m.right.real,))][:2], 1
-        )
-        if kept
-        else np.zeros((states.shape[1], 0))
-    )
-    basis = np.pad(basis, ((0, 0), (0, 2 - basis.shape[1])))
+    basis = np.zeros((states.shape[1], 2))
+    directions = [part for m in read.modes for part in (m.right.real, m.right.imag) if part.any()]
+    for column, direction in enumerate(directions[:2]):
+        basis[:, column] = direction
     return np.linalg.lstsq(basis, (states - read.h).T, rcond=None)[0].T
 
 

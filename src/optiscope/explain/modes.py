@@ -83,7 +83,7 @@ class Modes:
     def terms(self) -> tuple[tuple[float, float], ...]:
         """The rule as few momentum terms (β, α): its modes; where they cancel, the fewest that answer alike.
 
-        Alike is to 1 % of the energy of the answer to one gradient; three terms at the most.
+        Alike is to 1 % of the energy of the answer to one gradient; three terms at the most, and none that cancel.
         """
         if not self.cancelling:
             return tuple((abs(m.beta), (1 + m.oscillates) * m.alpha.real) for m in self.slow)
@@ -92,7 +92,11 @@ class Modes:
         wanted = self.response(k)
         found: tuple[tuple[float, float], ...] = ()
         for n in (1, 2, 3):
-            found, left = _fitted(k, wanted, n)
+            more, left = _fitted(k, wanted, n)
+            whole = sum(alpha / (1 - beta) for beta, alpha in more)
+            if found and sum(abs(alpha) / (1 - beta) for beta, alpha in more) > 3 * abs(whole):
+                break  # terms that undo each other say no more than the one they stand around
+            found = more
             if left < 0.01:
                 break
         return found

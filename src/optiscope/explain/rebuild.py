@@ -23,11 +23,14 @@ from ..rules.contract import Rule
 from ..rules.mechanisms import Mechanisms
 from ..rules.schedules import Cosine
 from ..rules.wrappers import ClipByValue, Scheduled
+from ..tasks.batches import Everything
 from ..tasks.contract import Task
 from .explanation import Explanation
 
 PROBLEMS, FIRST = 128, 3 * 2**30
 """How many training problems, and the first of their seeds: evaluation, tuning and confirmation never draw these."""
+BUDGET = 2**28
+"""How many bytes what is done on them may take: of a large task there are fewer."""
 TOGETHER = 32
 """Problems a step of the fit sees."""
 STEPS = 500
@@ -72,9 +75,10 @@ def rebuilt(found: Explanation, without: str | None = None, steps: int = STEPS) 
         seen = behaviour(found.rule, found.task)
         leaves = _free(first_guess(found, without))
         held = without == "momentum"
-        leaves = _fitted(functools.partial(_imitated, seen=seen, held=held), leaves, steps)
-        if not jax.tree.leaves(_problem(found.task, 0).batches):
-            leaves = _fitted(functools.partial(_followed, seen=seen, task=found.task, held=held), leaves, steps)
+        count = len(seen.losses)
+        leaves = _fitted(functools.partial(_imitated, seen=seen, held=held), leaves, steps, count)
+        if isinstance(_problem(found.task, 0).batches, Everything):
+            leaves = _fitted(functools.partial(_followed, seen=seen, task=found.task, held=held), leaves, steps, count)
         made = _rule(leaves, held)
     return jax.tree.map(lambda leaf: np.asarray(leaf) if leaf.ndim else float(leaf), made)
 
@@ -82,12 +86,12 @@ def rebuilt(found: Explanation, without: str | None = None, steps: int = STEPS) 
 def first_guess(found: Explanation, without: str | None = None) -> Mechanisms:
     """The verdict as a rule, before anything is fitted: a term for each that was read, and further ones of no rate."""
     terms = list(found.modes.terms) if found.modes is not None else [(0.5, found.clipping.slope / 2)]
-    main = max(terms, key=lambda term: abs(term[1]) / (1 - term[0]))
+    main = max(terms, key=_reach)
     while len(terms) < TERMS:  # further terms, faster and slower, begin at nothing
         terms.append((1 - (1 - main[0]) * 3.0 ** (len(terms) - 1.5), 0.0))
-    terms = sorted(terms, key=lambda term: -abs(term[1]) / (1 - term[0]))[:TERMS]
+    terms = sorted(terms, key=_reach, reverse=True)[:TERMS]
     if without == "momentum":
-        terms = [(0.0, sum(alpha / (1 - beta) for beta, alpha in terms) / 4)]
+        terms = [(0.0, sum(map(_reach, terms)) / 4)]
     n = len(terms)
     limit = found.clipping.limit if found.clipping.present else 10 * found.visits.quantiles(0.999)[0]
     swells, end = _swells(found.schedule.rates, found.reference)
@@ -108,13 +112,20 @@ def first_guess(found: Explanation, without: str | None = None) -> Mechanisms:
     return made.replace(**dict.fromkeys(MECHANISMS.get(without or "", ())))
 
 
+def _reach(term: tuple[float, float]) -> float:
+    beta, alpha = term
+    return abs(alpha) / max(1 - beta, 1e-6)
+
+
 def _swells(rates: np.ndarray, reference: int) -> tuple[np.ndarray, float]:
     """The swells that say a schedule best, and the rate at its end over that at the reference step."""
     if not (rates > 0).all():
         return np.zeros(2), 1.0
     k = np.arange(len(rates))[:, None]
     basis = np.concatenate([np.exp(-k / _times(len(rates))), np.ones_like(k)], axis=1)
-    *swells, end = np.linalg.lstsq(basis, np.log(rates / rates[reference - 1]), rcond=None)[0]
+    # What is below a hundredth of the peak moves nothing, and its logarithm would outweigh all the rest.
+    seen = np.maximum(rates, 0.01 * rates.max())
+    *swells, end = np.linalg.lstsq(basis, np.log(seen / rates[reference - 1]), rcond=None)[0]
     return np.array(swells), float(np.exp(end))
 
 
@@ -124,12 +135,15 @@ def _times(steps: int) -> np.ndarray:
 
 def behaviour(rule: Rule, task: Task) -> Behaviour:
     """What `rule` does on the training problems, in float32."""
-    made = jax.jit(jax.vmap(functools.partial(_run, cast(rule, "float32"), cast(task, "float32"))))(_seeds())
+    made = jax.jit(jax.vmap(functools.partial(_run, cast(rule, "float32"), cast(task, "float32"))))(_seeds(task))
     return Behaviour(*jax.tree.map(np.asarray, made))
 
 
-def _seeds() -> np.ndarray:
-    return np.arange(FIRST, FIRST + PROBLEMS).astype(np.uint32)
+def _seeds(task: Task) -> np.ndarray:
+    start = jax.eval_shape(lambda: _problem(task, 0).start)
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(start))
+    count = max(1, min(PROBLEMS, BUDGET // (12 * numbers * task.steps)))
+    return np.arange(FIRST, FIRST + count).astype(np.uint32)
 
 
 def _problem(task: Task, seed: Any) -> Any:
@@ -153,8 +167,8 @@ def _run(rule: Rule, task: Task, seed: Any) -> tuple[Any, ...]:
     return params, grads, steps, losses
 
 
-def _fitted(loss: Callable[..., Any], leaves: Leaves, steps: int) -> Leaves:
-    """Adam on a fit's loss, on `TOGETHER` problems a step; a step whose gradient is not finite is not taken."""
+def _fitted(loss: Callable[..., Any], leaves: Leaves, steps: int, count: int) -> Leaves:
+    """Adam on a fit's loss, on `TOGETHER` of `count` problems a step; a gradient that is not finite counts as none."""
     outer = Scheduled(ClipByValue(Adam(), 0.1), lr=Cosine(RATE, steps))
 
     @jax.jit
@@ -167,9 +181,9 @@ def _fitted(loss: Callable[..., Any], leaves: Leaves, steps: int) -> Leaves:
     draw, first = np.random.default_rng(0), leaves
     states = {n: outer.init(leaf, jnp) for n, leaf in leaves.items()}
     for k in range(steps):
-        leaves, states = take(leaves, states, np.int32(k), draw.choice(PROBLEMS, TOGETHER, replace=False))
+        leaves, states = take(leaves, states, np.int32(k), draw.choice(count, min(TOGETHER, count), replace=False))
     # The guess may be the rule itself, which no step improves.
-    return min((first, leaves), key=lambda each: _order(loss(each, np.arange(PROBLEMS))))
+    return min((first, leaves), key=lambda each: _order(loss(each, np.arange(count))))
 
 
 def _order(value: Any) -> float:
@@ -202,7 +216,7 @@ def _imitated(leaves: Leaves, which: Any, seen: Behaviour, held: bool) -> Any:
 def _followed(leaves: Leaves, which: Any, seen: Behaviour, task: Task, held: bool) -> Any:
     """How far the rule's own trajectories are from the original's: in the parameters, and in the root of the loss."""
     run = jax.vmap(functools.partial(_run, _rule(leaves, held), cast(task, "float32")))
-    params, _, _, losses = run(jnp.asarray(_seeds())[which])
+    params, _, _, losses = run(jnp.asarray(_seeds(task))[which])
     wanted, told = (jax.tree.map(lambda x: jnp.asarray(x)[which], tree) for tree in (seen.params, seen.losses))
     floor = 0.0 if task.optimum is None else task.optimum
     roots = [jnp.sqrt(jnp.maximum(x - floor, 0) + 1e-6 * (told[:, :1] - floor)) for x in (losses, told)]
@@ -235,8 +249,8 @@ def _free(rule: Mechanisms) -> Leaves:
 
 def _rule(leaves: Leaves, held: bool) -> Mechanisms:
     """The rule of some leaves. `held` keeps what it remembers at nothing: momentum taken away."""
-    back: dict[str, Callable[[Any], Any]] = dict.fromkeys(POSITIVE, jnp.exp) | dict.fromkeys(SHARES, jax.nn.sigmoid)
-    made = {n: back.get(n, jnp.asarray)(x) for n, x in leaves.items()}
+    back: dict[str, Callable[[Any], Any]] = dict.fromkeys(POSITIVE, jnp.exp) | dict.fromkeys(SHARES, _logistic)
+    made: dict[str, Any] = {n: back[n](x) if n in back else x for n, x in leaves.items()}
     if held:
         made["betas"] = jnp.full_like(made["betas"], 1e-6)
         if "memory_powers" in made:
@@ -246,3 +260,7 @@ def _rule(leaves: Leaves, held: bool) -> Mechanisms:
 
 def _logit(x: Any) -> Any:
     return np.log(x) - np.log1p(-x)
+
+
+def _logistic(u: Any) -> Any:
+    return (1 + jnp.tanh(u / 2)) / 2
