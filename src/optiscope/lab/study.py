@@ -23,7 +23,7 @@ class Study:
     steps: int
     score: str
     best: Rule
-    """The winner of the confirmation."""
+    """The winner of the confirmation; after several searches, of all of them."""
     best_score: float
     """Its score there, on seeds that the search had not seen."""
     space: dict[str, Space]
@@ -34,6 +34,8 @@ class Study:
     """The mean score of every trial over the search seeds it ran on, infinite where a run diverged; shape (trials,)."""
     seen: np.ndarray
     """On how many search seeds every trial ran: on all, unless halving dropped it before; shape (trials,)."""
+    broad: int
+    """How many of the trials, the first, were drawn from the whole space; the others lie around the best of those."""
     leaders: np.ndarray
     """The trials that were confirmed, best in the search first, shape (leaders,)."""
     confirmed: np.ndarray
@@ -59,20 +61,20 @@ class Study:
 
     @property
     def best_after(self) -> np.ndarray:
-        """The best score after k random trials, k = 1 … trials: median, 2.5 % and 97.5 % points, shape (trials, 3).
+        """The best score after k random trials, k = 1 … broad: median, 2.5 % and 97.5 % points, shape (broad, 3).
 
         Exact over all orders in which these trials could have come (Dodge et al., 2019, sharpened to quantiles).
         """
-        return _best_after(np.sort(self.scores))
+        return _best_after(np.sort(self.scores[: self.broad]))
 
     @property
     def importance(self) -> dict[str, float]:
-        """The share of the variance of the trials' ranks that each field explains alone.
+        """The share of the variance of the ranks of the trials from the whole space that each field explains alone.
 
         First-order sensitivity indices, estimated from the trials by ten bins a field (Plischke et al., 2013).
         """
-        ranks = stats.rankdata(self.scores)
-        return {field: _explained(values, ranks) for field, values in self.settings.items()}
+        ranks = stats.rankdata(self.scores[: self.broad])
+        return {field: _explained(values[: self.broad], ranks) for field, values in self.settings.items()}
 
 
 def _best_after(ordered: np.ndarray) -> np.ndarray:

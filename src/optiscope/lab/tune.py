@@ -8,6 +8,7 @@ is chosen there.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -33,6 +34,8 @@ EXTENSION = 100.0
 """The factor by which a space whose edge holds the winner is extended."""
 ROUNDS = 3
 """How often, at the most, the search is made: once, and again after each extension."""
+FOCUS = 10 * LEADERS
+"""The fewest trials of which half are drawn around the best of the others."""
 KEPT = 4
 """Halving keeps one trial in so many at each rung, and runs it on so many times the seeds."""
 
@@ -61,10 +64,10 @@ def tune(
 ) -> Study:
     """Find a rule's best settings on a task.
 
-    Settings are scrambled Sobol draws from the space. All are run on the same `seeds` problems; the best 20 are then
-    run on fresh ones (as many, or more where that costs less than a tenth of the search), and the winner is chosen
-    there. Where it lies at the edge of a log space that can be extended, the space is, by a factor of 100, and searched
-    again.
+    Settings are scrambled Sobol draws: half of them from the whole space, half (of 200 trials or more) from the box
+    around the best 20 of those. All are run on the same `seeds` problems; the best 20 are then run on fresh ones (as
+    many, or more where that costs less than a tenth of the search), and the winner is chosen there. Where it lies at
+    the edge of a log space that can be extended, the space is, by a factor of 100, and searched again.
 
     Args:
         rule: a rule, or a text such as "adam" or "adam:b1=0.8" whose given fields stay fixed.
@@ -92,21 +95,22 @@ def tune(
             raise BadInput(f"{name} must be a whole number ≥ 1, not {given!r}")
     searched = searched_space(base, fixed, space)
     judge = _Judge(base, task, steps, score, dtype, store, executor)
-    rungs = rungs_of(trials, seeds, halving)
+    halves, best, best_score = halves_of(trials), base, np.inf
 
     for round_ in range(ROUNDS):
         meter = Meter(progress, runs_of(trials, seeds, halving))
-        settings = _draw(searched, trials, seed + round_)
-        scores, seen = np.empty(trials), np.empty(trials, int)
-        alive, sums, before = np.arange(trials), np.zeros(trials), 0
-        for count, upto in rungs:
-            alive = alive[np.argsort(sums[alive], kind="stable")[:count]]
-            doing = "searching" if round_ == 0 else "searching the extended space"
-            share = meter.piece(base.name, doing, count * (upto - before))
-            new = range(SEARCH_SEEDS + before, SEARCH_SEEDS + upto)
-            sums[alive] += judge({f: v[alive] for f, v in settings.items()}, new, share).sum(axis=1, dtype=float)
-            scores[alive], seen[alive], before = sums[alive] / upto, upto, upto
-        leaders = alive[np.argsort(scores[alive], kind="stable")[:LEADERS]]
+        low, high = np.zeros(len(searched)), np.ones(len(searched))
+        points, scores, seen = np.empty((0, len(searched))), np.empty(0), np.empty(0, int)
+        for half, count in enumerate(halves):
+            drawn = low + (high - low) * _draw(len(searched), count, [seed + round_, half])
+            doing = "searching" + (" around the best" if half else " the extended space" if round_ else "")
+            pieces = functools.partial(meter.piece, base.name, doing)
+            found, ran = _halved(judge, _settings(searched, drawn), rungs_of(count, seeds, halving), pieces)
+            points, scores, seen = np.vstack([points, drawn]), np.append(scores, found), np.append(seen, ran)
+            ended = np.flatnonzero(seen == seeds)
+            leaders = ended[np.argsort(scores[ended], kind="stable")[:LEADERS]]
+            low, high = points[leaders].min(axis=0), points[leaders].max(axis=0)
+        settings = _settings(searched, points)
 
         again = {field: values[leaders] for field, values in settings.items()}
         fresh = fresh_seeds(trials, seeds)
@@ -114,13 +118,15 @@ def tune(
         confirmed = judge(again, range(CONFIRMATION_SEEDS, CONFIRMATION_SEEDS + fresh), share).mean(axis=1, dtype=float)
         winner = int(np.argmin(confirmed))
         values = {field: float(v[winner]) for field, v in again.items()}
+        if confirmed[winner] <= best_score:
+            best, best_score = base.replace(**values), float(confirmed[winner])
         edges = {field: side for field, v in values.items() if (side := _edge(searched[field], v))}
         wider = {field: _extended(searched[field], side) for field, side in edges.items()}
         if not extend or round_ == ROUNDS - 1 or not any(wider.values()):
             break
         searched |= {field: found for field, found in wider.items() if found}
 
-    if np.isinf(confirmed[winner]):
+    if np.isinf(best_score):
         raise BadInput(
             f"no setting of {base.name} ran on all seeds of {task.name} without diverging; search smaller values, "
             "with space="
@@ -129,12 +135,13 @@ def tune(
         task=task,
         steps=task.steps if steps is None else steps,
         score=score,
-        best=base.replace(**values),
-        best_score=float(confirmed[winner]),
+        best=best,
+        best_score=best_score,
         space=searched,
         settings=settings,
         scores=scores,
         seen=seen,
+        broad=halves[0],
         leaders=leaders,
         confirmed=confirmed,
         fresh=fresh,
@@ -143,6 +150,11 @@ def tune(
         compile_seconds=judge.compile_seconds,
         run_seconds=judge.run_seconds,
     )
+
+
+def halves_of(trials: int) -> list[int]:
+    """How many trials are drawn from the whole space, and how many around the best of those."""
+    return [trials] if trials < FOCUS else [trials - trials // 2, trials // 2]
 
 
 def rungs_of(trials: int, seeds: int, halving: bool) -> list[tuple[int, int]]:
@@ -158,10 +170,27 @@ def fresh_seeds(trials: int, seeds: int) -> int:
 
 def runs_of(trials: int, seeds: int, halving: bool = False) -> int:
     """How many runs one search and its confirmation are."""
-    rungs = rungs_of(trials, seeds, halving)
-    before = [0, *(upto for _, upto in rungs)]
-    search = sum(count * (upto - start) for (count, upto), start in zip(rungs, before, strict=False))
+    search = 0
+    for count in halves_of(trials):
+        before = 0
+        for alive, upto in rungs_of(count, seeds, halving):
+            search, before = search + alive * (upto - before), upto
     return search + min(trials, LEADERS) * fresh_seeds(trials, seeds)
+
+
+def _halved(
+    judge: _Judge, settings: Mapping[str, np.ndarray], rungs: list[tuple[int, int]], pieces: Callable[[float], Share]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each setting's mean score over the seeds it ran on, and how many those were."""
+    trials = len(next(iter(settings.values())))
+    alive, sums, seen, before = np.arange(trials), np.zeros(trials), np.zeros(trials, int), 0
+    for count, upto in rungs:
+        alive = alive[np.argsort(sums[alive], kind="stable")[:count]]
+        new = range(SEARCH_SEEDS + before, SEARCH_SEEDS + upto)
+        share = pieces(count * (upto - before))
+        sums[alive] += judge({f: v[alive] for f, v in settings.items()}, new, share).sum(axis=1, dtype=float)
+        seen[alive] = before = upto
+    return sums / seen, seen
 
 
 @dataclasses.dataclass
@@ -209,10 +238,15 @@ def searched_space(rule: Rule, fixed: Mapping[str, Any], given: Mapping[str, Spa
     return found
 
 
-def _draw(space: Mapping[str, Space], trials: int, seed: int) -> dict[str, np.ndarray]:
+def _draw(fields: int, trials: int, seed: list[int]) -> np.ndarray:
+    """Points of the unit cube, shape (trials, fields)."""
     # Sobol points are balanced in powers of two; the first of a larger set serve any number.
-    points = stats.qmc.Sobol(len(space), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(trials)))
-    return {field: np.asarray(s.quantile(u)) for (field, s), u in zip(space.items(), points[:trials].T, strict=True)}
+    points = stats.qmc.Sobol(fields, rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(trials)))
+    return points[:trials]
+
+
+def _settings(space: Mapping[str, Space], points: np.ndarray) -> dict[str, np.ndarray]:
+    return {field: np.asarray(s.quantile(u)) for (field, s), u in zip(space.items(), points.T, strict=True)}
 
 
 def _batched(base: Rule, settings: Mapping[str, np.ndarray]) -> Rule:

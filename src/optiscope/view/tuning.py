@@ -59,8 +59,8 @@ def draw_field(axes: Axes, study: Study, field: str) -> None:
 
 def draw_best_after(axes: Axes, study: Study) -> None:
     """The best of k trials, into axes that are there."""
-    k = np.arange(1, len(study.scores) + 1)
     median, low, high = study.best_after.T
+    k = np.arange(1, study.broad + 1)
     axes.plot(k, np.where(np.isfinite(median), median, np.nan), color=style.COLOURS[0])
     ceiling = np.where(np.isfinite(high), high, np.nanmax(np.where(np.isfinite(high), high, np.nan)))
     axes.fill_between(k, low, ceiling, color=style.COLOURS[0], alpha=0.2, linewidth=0)
