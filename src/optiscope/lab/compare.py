@@ -203,7 +203,7 @@ def compare(
     share = meter.piece("all rules", "running", len(ruled) * len(listed_seeds))
     ask: dict[str, Any] = {"steps": steps, "seeds": listed_seeds.tolist(), "every": every, "dtype": dtype}
     runs = iter(run_each([c.rule for c in ruled], task, **ask, store=store, executor=executor, share=share))
-    entered = []
+    entered: list[tuple[Contender, Choice | None, Runs]] = []
     for contender, choice in found:
         if isinstance(contender, RuleContender):
             entered.append((contender, choice, next(runs)))
