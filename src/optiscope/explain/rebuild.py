@@ -78,7 +78,12 @@ def rebuilt(found: Explanation, without: str | None = None, steps: int = STEPS) 
         count = len(seen.losses)
         leaves = _fitted(functools.partial(_imitated, seen=seen, held=held), leaves, steps, count)
         if isinstance(_problem(found.task, 0).batches, Everything):
-            leaves = _fitted(functools.partial(_followed, seen=seen, task=found.task, held=held), leaves, steps, count)
+            leaves = _fitted(
+                functools.partial(_followed, seen=seen, task=found.task, floor=found.task.optimum or 0.0, held=held),
+                leaves,
+                steps,
+                count,
+            )
         made = _rule(leaves, held)
     return jax.tree.map(lambda leaf: np.asarray(leaf) if leaf.ndim else float(leaf), made)
 
@@ -213,12 +218,11 @@ def _imitated(leaves: Leaves, which: Any, seen: Behaviour, held: bool) -> Any:
     )
 
 
-def _followed(leaves: Leaves, which: Any, seen: Behaviour, task: Task, held: bool) -> Any:
+def _followed(leaves: Leaves, which: Any, seen: Behaviour, task: Task, floor: float, held: bool) -> Any:
     """How far the rule's own trajectories are from the original's: in the parameters, and in the root of the loss."""
     run = jax.vmap(functools.partial(_run, _rule(leaves, held), cast(task, "float32")))
     params, _, _, losses = run(jnp.asarray(_seeds(task))[which])
     wanted, told = (jax.tree.map(lambda x: jnp.asarray(x)[which], tree) for tree in (seen.params, seen.losses))
-    floor = 0.0 if task.optimum is None else task.optimum
     roots = [jnp.sqrt(jnp.maximum(x - floor, 0) + 1e-6 * (told[:, :1] - floor)) for x in (losses, told)]
     ways = [_distance(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(wanted), strict=True)]
     return _mean(ways) + jnp.mean((roots[0] - roots[1]) ** 2 / roots[1][:, :1] ** 2)
