@@ -36,7 +36,7 @@ def write(path: Path, carried: Any, told: dict[str, Any]) -> None:
     leaves = _gathered(jax.tree.leaves(carried))
     if jax.process_index() == 0:
         with atomic.replacing(path) as temporary:
-            arrays = {f"{i:05}": np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves)}
+            arrays = {f"{i:05}": np.asarray(leaf, order="C") for i, leaf in enumerate(leaves)}
             save_file(arrays, temporary, {"training": json.dumps(told)})
 
 

@@ -84,10 +84,10 @@ def _field(rule: Any, name: str) -> Any:
 def _coordinates(space: Space | None) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """A hyperparameter's coordinate, and the way back; both differentiable."""
     match space:
-        case LogUniform():
-            return jnp.log, jnp.exp
         case OneMinusLogUniform():
             return lambda x: jnp.log1p(-jnp.asarray(x)), lambda u: -jnp.expm1(u)
+        case LogUniform():
+            return jnp.log, jnp.exp
         case Uniform(low, high):
             return (
                 lambda x: jax.scipy.special.logit((jnp.asarray(x) - low) / (high - low)),

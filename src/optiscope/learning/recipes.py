@@ -45,15 +45,16 @@ def falling(lr: float, steps: int) -> Rule:
 
 
 RECIPES = (
-    # A quadratic's unroll is smooth enough to be differentiated whole. At twice this rate a training of seed 0 went
-    # wrong within 200 outer steps and never came back.
+    # A quadratic's unroll is smooth enough to be differentiated whole. With LeCun's weights, whose gates raw gradients
+    # shut, 300 outer steps came to 0.069 on held-out problems at the best rate that was stable, and with Glorot's to
+    # 0.0515 at 3e-3 and 0.0452 at 6e-3; both of these went wrong soon after.
     Recipe(
         "gru",
         "quadratic",
         lambda: [task("quadratic")],
         Backprop(64),
-        {"units": 64},
-        {"l2": 1e-6, "steps": 6000, "optimizer": falling(1.5e-3, 6000)},
+        {"units": 64, "weights": "glorot"},
+        {"l2": 1e-6, "steps": 6000, "optimizer": falling(2e-3, 6000)},
     ),
     # Through a curved valley the exact meta-gradient is chaotic; a smoothed one of few weights is not. The logarithm
     # brings gradients of 10⁴ and of 1 to one scale. After 3000 outer steps of seed 0 the validation was 0.0536 with an

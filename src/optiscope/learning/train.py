@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ from .estimators import estimator as estimator_of
 from .leaves import Leaves, leaves, settled
 from .outer import as_optimizer
 from .programs import Programs
+
+KEPT = 4
+"""Of how many trainings the compiled programs are kept, the latest begun."""
+_kept: OrderedDict[str, Programs] = OrderedDict()
 
 Progress = Callable[[int, dict[str, Any] | None], None]
 """Called with the number of outer steps taken, and with a row of the history where one was added."""
@@ -110,8 +116,18 @@ def train(
         asked = (rule, tasks, repr(chosen), low, high, repr(clamp), l2, validation, seed, steps, reports, found.fields)
         mark = checkpoints.fingerprint(asked, optimizer if isinstance(optimizer, Rule) else "optax")
         place = None if checkpoint is None else checkpoints.place(checkpoint)
-        programs = Programs(found, tasks, chosen, as_optimizer(optimizer), low, high, clamp, l2, validation, seed)
+        make = partial(Programs, found, tasks, chosen, as_optimizer(optimizer), low, high, clamp, l2, validation, seed)
+        programs = _compiled(mark, make) if isinstance(optimizer, Rule) else make()
         return _loop(Leaves(rule, found.fields), programs, steps, max(1, steps // reports), place, mark, progress)
+
+
+def _compiled(mark: str, make: Callable[[], Programs]) -> Programs:
+    """The programs of a training, which the same training, resumed or asked for again, need not compile anew."""
+    if mark not in _kept:
+        _kept[mark] = make()
+        if len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    return _kept[mark]
 
 
 def _loop(

@@ -6,10 +6,11 @@ a rule trained on five parameters steps a million. `untrained` makes one; `osc.t
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +22,14 @@ from .spaces import LogUniform
 
 Weights = Mapping[str, Any]
 """Arrays by name."""
+
+
+Draw = Callable[[int, int], np.ndarray]
+"""(inputs, outputs) → random weights of that shape."""
+_SIZES: dict[str, Callable[[int, int], float]] = {
+    "lecun": lambda fan_in, fan_out: 1 / fan_in,
+    "glorot": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+}
 
 
 class Learned(Rule):
@@ -57,26 +66,32 @@ class Recurrent(Learned):
     inputs: str = variant("raw", "log1p")
 
     @classmethod
-    def untrained(cls, *, units: int = 64, layers: int = 1, seed: int = 0, **settings: Any) -> Self:
+    def untrained(
+        cls, *, units: int = 64, layers: int = 1, seed: int = 0, weights: str = "lecun", **settings: Any
+    ) -> Self:
         """A rule with random cells and a readout of zeros, so that it stands still until it is trained.
 
         Args:
             units: the width of each layer.
             seed: of the random weights.
+            weights: how large these are: "lecun", a variance of 1 / inputs (LeCun et al., 1998), or "glorot", of
+                2 / (inputs + outputs) (Glorot & Bengio, 2010), which leaves the gates open to raw gradients.
             settings: of the rule's other fields: lr, gain, inputs.
 
         Raises:
             BadInput: units, layers or a setting are invalid.
         """
         _check(cls, units=units, layers=layers)
-        draw = np.random.default_rng(seed)
+        if weights not in _SIZES:
+            raise BadInput(f"{cls.name}: weights must be one of {', '.join(_SIZES)}, not {weights!r}")
+        draw = functools.partial(_normal, np.random.default_rng(seed), _SIZES[weights])
         wide = 2 if settings.get("inputs") == "log1p" else 1
         cells = tuple(cls._cell(wide if i == 0 else units, units, draw) for i in range(layers))
         return make(cls, cells=cells, readout={"w": _zeros(units), "b": _zeros(1)}, **settings)
 
     @classmethod
     @abstractmethod
-    def _cell(cls, inputs: int, units: int, draw: np.random.Generator) -> Weights:
+    def _cell(cls, inputs: int, units: int, draw: Draw) -> Weights:
         """Random weights for one layer."""
 
     @abstractmethod
@@ -121,10 +136,10 @@ class GRU(Recurrent):
     """
 
     @classmethod
-    def _cell(cls, inputs: int, units: int, draw: np.random.Generator) -> Weights:
+    def _cell(cls, inputs: int, units: int, draw: Draw) -> Weights:
         return {
-            "W": _normal(draw, inputs, 3 * units),
-            "U": _normal(draw, units, 3 * units),
+            "W": draw(inputs, 3 * units),
+            "U": draw(units, 3 * units),
             "b": _zeros(3 * units),
             "c": _zeros(units),
             "h0": _zeros(units),
@@ -150,12 +165,12 @@ class LSTM(Recurrent):
     """
 
     @classmethod
-    def _cell(cls, inputs: int, units: int, draw: np.random.Generator) -> Weights:
+    def _cell(cls, inputs: int, units: int, draw: Draw) -> Weights:
         b = _zeros(4 * units)
         b[units : 2 * units] = 1  # it begins by remembering (Jozefowicz et al., 2015)
         return {
-            "W": _normal(draw, inputs, 4 * units),
-            "U": _normal(draw, units, 4 * units),
+            "W": draw(inputs, 4 * units),
+            "U": draw(units, 4 * units),
             "b": b,
             "h0": _zeros(2 * units),
         }
@@ -178,10 +193,10 @@ class VanillaRNN(Recurrent):
     name = "rnn"
 
     @classmethod
-    def _cell(cls, inputs: int, units: int, draw: np.random.Generator) -> Weights:
+    def _cell(cls, inputs: int, units: int, draw: Draw) -> Weights:
         return {
-            "W": _normal(draw, inputs, units),
-            "U": _normal(draw, units, units),
+            "W": draw(inputs, units),
+            "U": draw(units, units),
             "b": _zeros(units),
             "h0": _zeros(units),
         }
@@ -200,10 +215,10 @@ class LinearSystem(Recurrent):
     name = "lds"
 
     @classmethod
-    def _cell(cls, inputs: int, units: int, draw: np.random.Generator) -> Weights:
+    def _cell(cls, inputs: int, units: int, draw: Draw) -> Weights:
         decay = 1 - np.geomspace(1, 0.01, units)
         return {
-            "W": (_normal(draw, inputs, units) * (1 - decay)).astype(np.float32),
+            "W": (draw(inputs, units) * (1 - decay)).astype(np.float32),
             "U": np.diag(decay).astype(np.float32),
             "h0": _zeros(units),
         }
@@ -247,9 +262,9 @@ class SmallFC(Learned):
             BadInput: units, layers or a setting are invalid.
         """
         _check(cls, units=units, layers=layers)
-        draw = np.random.default_rng(seed)
+        draw = functools.partial(_normal, np.random.default_rng(seed), _SIZES["lecun"])
         widths = [FEATURES, *[units] * layers]
-        hidden = [{"W": _normal(draw, a, b), "b": _zeros(b)} for a, b in itertools.pairwise(widths)]
+        hidden = [{"W": draw(a, b), "b": _zeros(b)} for a, b in itertools.pairwise(widths)]
         last = {"W": np.zeros((units, 1), np.float32), "b": _zeros(1)}
         return make(cls, layers=(*hidden, last), **settings)
 
@@ -302,8 +317,8 @@ def _sigmoid(x: Any, xp: Any) -> Any:
     return (1 + xp.tanh(x / 2)) / 2
 
 
-def _normal(draw: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
-    return (draw.standard_normal((fan_in, fan_out)) / math.sqrt(fan_in)).astype(np.float32)
+def _normal(draws: np.random.Generator, size: Callable[[int, int], float], fan_in: int, fan_out: int) -> np.ndarray:
+    return (draws.standard_normal((fan_in, fan_out)) * math.sqrt(size(fan_in, fan_out))).astype(np.float32)
 
 
 def _zeros(n: int) -> np.ndarray:
