@@ -11,6 +11,7 @@ import pytest
 
 import optiscope as osc
 from optiscope.learning import PES, Backprop, FullES, TruncatedES
+from optiscope.values import static, value
 
 SMALL = {"steps": 6, "unroll": 12, "reports": 3, "validation": 8}
 
@@ -30,7 +31,7 @@ def same(a, b):
 def test_it_learns_to_beat_gradient_descent_on_quadratics():
     """Gradient descent tuned with 2500 trials leaves a mean loss of 0.284 of the first over 200 steps."""
     made = osc.train(osc.GRU.untrained(units=48), osc.task("quadratic"), steps=50, estimator=Backprop(16))
-    assert made.history[-1]["step"] == 60
+    assert made.history[-1]["step"] == 50
     assert made.best["validation"] < 0.284
     assert made.best["diverged"] == made.rejected == 0
     runs = osc.run(made.rule, osc.task("quadratic"), seeds=64)
@@ -186,12 +187,14 @@ def test_two_processes_come_to_the_same_weights(alone, tmp_path):
 
 
 def not_scalar(task):
+    @value
     class Problem(type(task.sample(jax.random.key(0)))):
         def loss(self, params, batch=None):
             return params
 
+    @value
     class Task(osc.Task):
-        name = "vectors"
+        name: str = static(default="vectors")
 
         def sample(self, key):
             drawn = task.sample(key)

@@ -13,7 +13,9 @@ from .options import point as point_of
 
 @click.command()
 @click.argument("landscape")
-@click.option("--rules", "chosen", default="gd,momentum,adam", show_default=True, help="Rules and solvers, as in compare.")
+@click.option(
+    "--rules", "chosen", default="gd,momentum,adam", show_default=True, help="Rules and solvers, as in compare."
+)
 @click.option("--from", "start", help="Where to start: x,y. By default a point drawn from the seed.")
 @click.option("--steps", type=int, help="Steps; 200 by default.")
 @click.option("--noise", type=float, help="Standard deviation of normal noise added to each gradient.")

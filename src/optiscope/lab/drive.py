@@ -92,7 +92,8 @@ class Drive:
         if self.start is not None:
             lanes = jax.tree.map(lambda given, drawn: np.broadcast_to(given, drawn.shape), self.start, lanes)
         made: list[dict[str, Any]] = []
-        final = batches = None
+        final: Any = None
+        batches: Any = None
         for k, blocks, every, recorded in cuts(self.steps, self.every, cut.most):
             if cut.drawn:
                 states, batches = self._call(draw_batches, self.task, seeds, states, np.int32(k), count=blocks * every)
@@ -166,7 +167,7 @@ class Drive:
         if program not in _alone:
             return program(*arguments)
         with _one_at_a_time:
-            return jax.block_until_ready(program(*arguments))
+            return jax.block_until_ready(program(*arguments))  # type: ignore[no-untyped-call]
 
     def _program(self, function: Callable, *arguments: Any, **statics: Any) -> Any:
         with _compiling:  # or two threads would compile the same program

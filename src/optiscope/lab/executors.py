@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from ..errors import BadInput
 
@@ -32,7 +33,7 @@ def dask(scheduler: str) -> Iterator[Executor]:
     except ImportError:
         raise BadInput("a Dask cluster needs dask.distributed: pip install 'optiscope[dask]'") from None
     try:
-        client = Client(scheduler)
+        client: Any = Client(scheduler)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise BadInput(f"no Dask scheduler answers at {scheduler!r}: {error}") from None
     with client, client.get_executor() as workers:

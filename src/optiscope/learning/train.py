@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import BadInput
+from ..lab.arguments import DTYPES
 from ..lab.drive import cast
 from ..rules.adaptive import Adam
 from ..rules.contract import Rule
@@ -106,6 +107,8 @@ def train(
     chosen = estimator_of(estimator)
     low, high = _lengths(unroll)
     _check(rule, tasks, steps=steps, validation=validation, reports=reports)
+    if dtype not in DTYPES:
+        raise BadInput(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     if optimizer is None:
         optimizer = Scheduled(ClipByValue(Adam(), 0.05), lr=Exponential(3e-3, 0.55, max(1, steps // 5)))
     with jax.enable_x64(dtype == "float64"):

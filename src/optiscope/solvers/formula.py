@@ -12,6 +12,7 @@ import ast
 import dataclasses
 import difflib
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ tanh
 """
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(jnp, name) for name in _NAMES.split()}
 FUNCTIONS |= {"erf": jax.scipy.special.erf, "sigmoid": jax.nn.sigmoid}
-CONSTANTS = {"pi": float(np.pi), "e": float(np.e)}
+CONSTANTS = {"pi": math.pi, "e": math.e}
 
 _OPERATORS: dict[type, tuple[str, Callable[..., Any]]] = {
     ast.Add: ("+", jnp.add),

@@ -26,8 +26,8 @@ from .tuning import tuning_landscape
 
 @functools.singledispatch
 def figure(found: Any) -> Figure:
-    """The picture of a result: of a `Comparison`, its loss curves; of a `Study`, its tuning landscape; of an `Explanation`,
-    its mechanisms.
+    """The picture of a result: of a `Comparison`, its loss curves; of a `Study`, its tuning landscape; of an
+    `Explanation`, its mechanisms.
 
     Raises:
         BadInput: there is no picture of such a thing.
