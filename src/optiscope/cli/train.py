@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +69,7 @@ def train(
         "rejected": made.rejected,
         "seconds": made.history[-1]["seconds"],
         "figures": [learning.figures(name, made.rule) for name in recipe.judged],
-        "command": shlex.join(["optiscope", *sys.argv[1:]]),
+        "command": _command(network, family, seed, steps=steps, unroll=unroll, units=units, layers=layers),
     }
     learning.save(made.rule, folder / f"{stem}.safetensors", card)
     facts = {**card, "ended": made.ended, "history": list(made.history), "file": str(folder / f"{stem}.safetensors")}
@@ -91,6 +89,12 @@ def train(
         mean = f"{short(found['mean_loss_over_first'], 4)} ± {short(found['standard_error'], 2)}"
         click.echo(f"{found['task']}, {found['seeds']} unseen seeds: {mean}, {found['diverged']} diverged")
     click.echo(f"\nrule: {facts['file']}\nits history: {folder / stem}.json")
+
+
+def _command(network: str, family: str, seed: int, **given: int | None) -> str:
+    """The command that makes the same weights, wherever it puts them."""
+    options = [f"--{name} {number}" for name, number in given.items() if number is not None]
+    return " ".join(["optiscope train", network, "--task", family, "--seed", str(seed), *options])
 
 
 @contextmanager

@@ -27,9 +27,10 @@ Weights = Mapping[str, Any]
 Draw = Callable[[int, int], np.ndarray]
 """(inputs, outputs) → random weights of that shape."""
 _SIZES: dict[str, Callable[[int, int], float]] = {
-    "lecun": lambda fan_in, fan_out: 1 / fan_in,
-    "glorot": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+    "lecun": lambda fan_in, fan_out: fan_in,
+    "glorot": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
 }
+"""One over the variance of a weight, from the numbers of inputs and outputs."""
 
 
 class Learned(Rule):
@@ -318,7 +319,7 @@ def _sigmoid(x: Any, xp: Any) -> Any:
 
 
 def _normal(draws: np.random.Generator, size: Callable[[int, int], float], fan_in: int, fan_out: int) -> np.ndarray:
-    return (draws.standard_normal((fan_in, fan_out)) * math.sqrt(size(fan_in, fan_out))).astype(np.float32)
+    return (draws.standard_normal((fan_in, fan_out)) / math.sqrt(size(fan_in, fan_out))).astype(np.float32)
 
 
 def _zeros(n: int) -> np.ndarray:
