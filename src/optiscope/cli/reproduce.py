@@ -9,6 +9,7 @@ import click
 
 from .. import console
 from ..console import dumps, short
+from ..errors import unknown
 from .options import common
 
 QUICK = ("quadratic", "rosenbrock")
@@ -35,6 +36,9 @@ def reproduce(
     if quick:
         zoo, trials, seeds, families = True, min(trials, 256), min(seeds, 64), families or QUICK
     families = families or tuple(learning.FAMILIES)
+    for family in families:
+        if family not in learning.FAMILIES:
+            raise unknown("task of the paper", family, learning.FAMILIES, f"the four: {', '.join(learning.FAMILIES)}")
     folder = atomic.folder(out)
     begun = time.perf_counter()
 

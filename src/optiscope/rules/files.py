@@ -18,6 +18,8 @@ from .learned import Learned
 from .schedules import Schedule
 
 FORMAT = 1
+ENTRY = "optiscope"
+"""The entry of the header that tells of the rule."""
 Card = dict[str, Any]
 """What a file tells of its rule, in plain JSON."""
 
@@ -31,10 +33,11 @@ def write(rule: Rule, path: str | os.PathLike[str], card: Mapping[str, Any] | No
     from safetensors.numpy import save_file
 
     arrays: dict[str, np.ndarray] = {}
-    header = {"format": str(FORMAT), "rule": json.dumps(_told(rule, "rule", arrays)), "card": json.dumps(card or {})}
+    told = json.dumps({"format": FORMAT, "rule": _told(rule, "rule", arrays), "card": dict(card or {})})
     try:
         with atomic.replacing(Path(path)) as temporary:
-            save_file(arrays or {"none": np.zeros(0, np.float32)}, temporary, header)
+            # One entry: the format keeps several in no order, and the same rule makes the same bytes.
+            save_file(arrays or {"none": np.zeros(0, np.float32)}, temporary, {ENTRY: told})
     except OSError as error:
         raise BadInput(f"cannot write {str(path)!r}: {error.strerror}; choose another place") from None
 
@@ -50,23 +53,22 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, Card]:
     where = str(path)
     try:
         with safe_open(where, framework="np") as file:
-            header = file.metadata() or {}
+            header = (file.metadata() or {}).get(ENTRY)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     except OSError as error:
         raise BadInput(f"cannot read {where!r}: {error.strerror or 'no such file'}") from None
     except (SafetensorError, ValueError, TypeError) as error:
         raise BadInput(f"{where} is no whole safetensors file ({error}); fetch or save it again") from None
-    if "rule" not in header:
+    if header is None:
         raise BadInput(f"{where} holds weights, but not a rule that osc.save has written")
-    if header.get("format") != str(FORMAT):
-        raise BadInput(
-            f"{where} has format {header.get('format')!r}, and this version reads {FORMAT}; update optiscope"
-        )
+    told = _parsed(header, where)
+    if told.get("format") != FORMAT:
+        raise BadInput(f"{where} has format {told.get('format')!r}, and this version reads {FORMAT}; update optiscope")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise BadInput(f"{where}: the weights {name} are not all finite, so the rule could not step")
     try:
-        rule, card = _made(json.loads(header["rule"]), arrays), json.loads(header.get("card", "{}"))
+        rule = _made(told["rule"], arrays)
     except BadInput:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -74,7 +76,17 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, Card]:
     if not isinstance(rule, Rule):
         raise BadInput(f"{where} describes no rule, but {rule!r}")
     _check(rule, where)
-    return rule, card
+    return rule, told.get("card", {})
+
+
+def _parsed(header: str, where: str) -> dict[str, Any]:
+    try:
+        told = json.loads(header)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise BadInput(f"{where}: its header is no JSON object, so it describes no rule")
+    return told
 
 
 def _told(held: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
