@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -229,7 +230,7 @@ def _below(cls: type) -> Iterator[type]:
     each: type
     for each in cls.__subclasses__():
         yield from _below(each)
-        if dataclasses.is_dataclass(each):
+        if dataclasses.is_dataclass(each) and not inspect.isabstract(each):
             yield each
 
 
