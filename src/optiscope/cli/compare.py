@@ -175,9 +175,10 @@ def _print_comparison(found: Comparison, seeds: int) -> None:
     )
     if any("lr" in row["at_edge"] for row in found.table):
         click.echo("lr!: the best rate is at the edge of its space; a better one may lie outside.")
-    tuned = [row for row in found.table if row["space"] and len(row["settings"]) > 1]
-    if tuned:
-        click.echo(f"\nsettings, {tuned[0]['trials']} trials each:")
+    tuned = [row for row in found.table if row["space"]]
+    if all(row["space"].keys() == {"lr"} for row in tuned):
+        return  # the first table has it
+    click.echo(f"\nsettings, {tuned[0]['trials']} trials each:")
     for row in tuned:
         chosen = [f"{name} {short(row['settings'][name], 4)} from {space}" for name, space in row["space"].items()]
         click.echo(f"  {row['rule']}: {', '.join(chosen)}")
