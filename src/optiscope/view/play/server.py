@@ -267,11 +267,15 @@ def _likely() -> Iterator[asks.Descent]:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it has been told to end: until its answers are done it goes on."""
+    """A server that says when it answers, and when it has been told to end: until its answers are done it goes on."""
 
-    def __init__(self, config: uvicorn.Config, ended: threading.Event) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ended: threading.Event) -> None:
         super().__init__(config)
-        self.ended = ended
+        self.ready, self.ended = ready, ended
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.ended.set()
@@ -298,5 +302,4 @@ def serve(port: int, *, ready: Callable[[str], None]) -> None:
         hosts = tuple(f"{name}:{listening.getsockname()[1]}" for name in ("127.0.0.1", "localhost"))
         ended = threading.Event()
         config = uvicorn.Config(app(hosts, ended), log_level="warning", server_header=False, ws="none")
-        ready(f"http://{hosts[0]}/")
-        _Server(config, ended).run(sockets=[listening])
+        _Server(config, lambda: ready(f"http://{hosts[0]}/"), ended).run(sockets=[listening])
