@@ -68,6 +68,15 @@ def picture(page, canvas="#map"):
     return page.evaluate("(canvas) => document.querySelector(canvas).toDataURL()", canvas)
 
 
+def still(page):
+    """The picture once it changes no more: heights come after the ways over them."""
+    before = None
+    while (now := picture(page)) != before:
+        before = now
+        page.wait_for_timeout(300)
+    return now
+
+
 def ends(page):
     rows = page.locator("#ends tbody tr")
     return {r.locator("th").inner_text(): r.locator("td").all_inner_texts() for r in rows.all()}
@@ -209,13 +218,13 @@ def test_a_formula_of_ones_own(visit):
     settled(page, lambda: page.select_option("#landscape", ""))
     settled(page, lambda: (page.fill("#formula", "(x - 1)**2 + 3*y**2"), page.click("#typed button")))
     assert [float(n) for n in ends(page)["adam"][:2]] == pytest.approx([1, 0], abs=0.05)
-    before = picture(page)
+    before = still(page)
     page.fill("#formula", "open('/etc/passwd')")
     page.click("#typed button")
     page.locator("#message:not(:empty)").wait_for()
     assert "unknown function" in page.inner_text("#message")
     visit.refusals = 2  # the way and the heights
-    assert picture(page) == before
+    assert still(page) == before
     settled(page, lambda: page.select_option("#landscape", "bowl"))
     assert page.inner_text("#message") == ""
 
