@@ -108,8 +108,17 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path):
 
 
 def test_random_lengths_are_spread_between_the_two():
-    made = osc.train(gru(), osc.task("bowl"), **{**SMALL, "unroll": (3, 12)})
-    assert made.history[-1]["step"] == 6
+    lengths = []
+
+    class Noted(Backprop):
+        def estimate(self, inner, theta, states, keys, horizons, steps):
+            lengths.append(steps)
+            return super().estimate(inner, theta, states, keys, horizons, steps)
+
+    made = osc.train(gru(), osc.task("bowl"), **{**SMALL, "steps": 30, "unroll": (3, 48)}, estimator=Noted(2))
+    assert made.history[-1]["step"] == 30
+    # Each length is a program, traced once: five of them, evenly in the logarithm.
+    assert sorted(lengths) == [3, 6, 12, 24, 48]
 
 
 def test_an_estimate_that_is_not_finite_is_counted_and_the_best_is_kept():

@@ -95,12 +95,5 @@ def _trained(family: str, seed: int, folder: Any, say: Any) -> Any:
         if row is not None and row["validation"] is not None:
             say(f"{family}: after {step} outer steps {short(row['validation'], 4)} on held-out problems")
 
-    return learning.train(
-        recipe.rule(seed),
-        recipe.tasks(),
-        estimator=recipe.estimator,
-        seed=seed,
-        checkpoint=folder / f"gru-{family}.checkpoint.safetensors",
-        progress=progress,
-        **recipe.options,
-    ).rule
+    checkpoint = folder / f"gru-{family}.checkpoint.safetensors"
+    return recipe.train(recipe.rule(seed), seed, checkpoint=checkpoint, progress=progress).rule

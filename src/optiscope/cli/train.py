@@ -37,10 +37,10 @@ def train(
 
     recipe = learning.recipe(network, family)
     rule = recipe.rule(seed, **{k: v for k, v in {"units": units, "layers": layers}.items() if v is not None})
-    options = {**recipe.options, **{k: v for k, v in {"steps": steps, "unroll": unroll}.items() if v is not None}}
+    options = {} if unroll is None else {"unroll": unroll}
     folder = atomic.folder(out)
     stem = f"{network}-{family}"
-    total = options.get("steps", 5000)
+    total = recipe.steps if steps is None else steps
     with console.training(total, quiet=as_json) as show, _events(folder / stem, tensorboard) as note:
 
         def progress(step: int, row: dict[str, Any] | None) -> None:
@@ -48,21 +48,14 @@ def train(
             if row is not None:
                 note(row)
 
-        made = learning.train(
-            rule,
-            recipe.tasks(),
-            estimator=recipe.estimator,
-            seed=seed,
-            checkpoint=folder / f"{stem}.checkpoint.safetensors",
-            progress=progress,
-            **options,
-        )
+        checkpoint = folder / f"{stem}.checkpoint.safetensors"
+        made = recipe.train(rule, seed, steps=total, checkpoint=checkpoint, progress=progress, **options)
     card = {
         "network": network,
         "family": family,
         "architecture": rule.architecture,
         "estimator": repr(recipe.estimator),
-        "options": {name: repr(given) for name, given in options.items()},
+        "options": {"steps": total, "rate": recipe.rate, "clip": recipe.clip, **recipe.options, **options},
         "seed": seed,
         "validation": made.best["validation"],
         "best_step": made.best["step"],

@@ -34,15 +34,17 @@ def begin(rule: Rule, start: Params) -> Lane:
     return Lane(start, [rule.init(p, jnp) for p in leaves], jnp.zeros((), leaves[0].dtype), jnp.int32(-1))
 
 
+def update(rule: Rule, grads: Params, states: list[dict[str, Any]], params: Params, t: Any) -> tuple[Params, list]:
+    """Step number `t` of a rule on a tree of parameters, and the state of each of its leaves then."""
+    leaves, shape = jax.tree.flatten(params)
+    moves = [rule.update(g, s, p, t, jnp) for g, s, p in zip(jax.tree.leaves(grads), states, leaves, strict=True)]
+    return jax.tree.unflatten(shape, [step for step, _ in moves]), [state for _, state in moves]
+
+
 def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, batch: Any) -> tuple[Lane, dict[str, Any]]:
     """One step after `k` others, and the loss that it saw, the gradient, state and step there."""
     loss, grads = jax.value_and_grad(problem.loss)(lane.params, batch)
-    leaves, shape = jax.tree.flatten(lane.params)
-    moves = [
-        rule.update(g, s, p, k + 1, jnp) for g, s, p in zip(jax.tree.leaves(grads), lane.states, leaves, strict=True)
-    ]
-    states = [state for _, state in moves]
-    steps = jax.tree.unflatten(shape, [step for step, _ in moves])
+    steps, states = update(rule, grads, lane.states, lane.params, k + 1)
     params = jax.tree.map(jnp.add, lane.params, steps)
     lane = Lane(params, states, lane.total + loss, _broke_at(lane, loss, k))
     return lane, {"seen": loss, "grads": grads, "states": states, "steps": steps}

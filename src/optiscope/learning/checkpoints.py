@@ -60,7 +60,7 @@ def read(path: Path, like: Any, mark: str) -> tuple[Any, dict[str, Any]]:
     fits = told.get("mark") == mark and [np.shape(_plain(x)) for x in leaves] == [x.shape for x in arrays]
     if not fits:
         raise BadInput(f"{str(path)!r} is the checkpoint of another training; give this one another file")
-    return jax.tree.unflatten(tree, [_keyed(new, old) for new, old in zip(arrays, leaves, strict=True)]), told
+    return jax.tree.unflatten(tree, [_placed(new, old) for new, old in zip(arrays, leaves, strict=True)]), told
 
 
 def place(path: str | os.PathLike[str]) -> Path:
@@ -88,5 +88,8 @@ def _plain(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _keyed(new: np.ndarray, old: Any) -> Any:
-    return jax.random.wrap_key_data(jnp.asarray(new)) if jnp.issubdtype(old.dtype, jax.dtypes.prng_key) else new
+def _placed(new: np.ndarray, old: Any) -> Any:
+    """What was read, as random keys where it was keys, on the devices where `old` lies."""
+    keys = jnp.issubdtype(old.dtype, jax.dtypes.prng_key)
+    array = jax.random.wrap_key_data(jnp.asarray(new)) if keys else new
+    return jax.device_put(array, old.sharding) if isinstance(old, jax.Array) else array

@@ -125,7 +125,8 @@ class TruncatedES(EvolutionStrategies):
     def lane(self, inner: Inner, theta: Theta, state: Any, key: Any, horizon: Any, steps: int) -> tuple[Estimate, Any]:
         noise, fresh = _split(key, 2)
         epsilon = _normal(theta, noise, self.sigma)
-        plus, minus, mean = (inner.carry_on(x, state.walk, steps) for x in _three(theta, epsilon))
+        perturbed = _plus(theta, epsilon), _minus(theta, epsilon), theta
+        plus, minus, mean = (inner.carry_on(x, state.walk, steps) for x in perturbed)
         new = Stretch(inner.begin(theta, fresh), horizon)
         state = _where(mean[0].age >= state.end, new, Stretch(mean[0], state.end))
         return _antithetic(inner.score(plus[1]), inner.score(minus[1]), epsilon, self.sigma), state
@@ -222,10 +223,6 @@ def _plus(theta: Theta, epsilon: Theta) -> Theta:
 
 def _minus(theta: Theta, epsilon: Theta) -> Theta:
     return jax.tree.map(jnp.subtract, theta, epsilon)
-
-
-def _three(theta: Theta, epsilon: Theta) -> tuple[Theta, Theta, Theta]:
-    return _plus(theta, epsilon), _minus(theta, epsilon), theta
 
 
 def _where(condition: Any, yes: Any, no: Any) -> Any:

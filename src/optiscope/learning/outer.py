@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..lab import engine
 from ..rules.contract import Rule
 from .estimators import Estimate
 from .leaves import Theta
@@ -43,10 +44,8 @@ def as_optimizer(what: Any) -> Optimizer:
 
     def update(gradient: Theta, state: Any, theta: Theta) -> tuple[Theta, Any]:
         count, slots = state
-        leaves, tree = jax.tree.flatten(theta)
-        rows = zip(jax.tree.leaves(gradient), slots, leaves, strict=True)
-        moves = [what.update(g, s, p, count + 1, jnp) for g, s, p in rows]
-        return jax.tree.unflatten(tree, [step for step, _ in moves]), (count + 1, [state for _, state in moves])
+        steps, slots = engine.update(what, gradient, slots, theta, count + 1)
+        return steps, (count + 1, slots)
 
     return Optimizer(init, update)
 

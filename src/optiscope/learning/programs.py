@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..errors import BadInput
 from ..tasks.contract import Task
@@ -49,7 +49,11 @@ class Programs:
         theta = jax.tree.map(np.asarray, self.leaves.theta())
         lanes = tuple(self._program(self._begin, i, 0)(theta, task) for i, task in enumerate(self.tasks))
         state = jax.tree.map(np.asarray, self.optimizer.init(theta))
-        return Outer(theta, state, lanes, np.zeros((), jax.tree.leaves(theta)[0].dtype), np.zeros((), np.int32))
+        none = np.zeros((), jax.tree.leaves(theta)[0].dtype), np.zeros((), np.int32)
+        # Where the steps leave it, or the first step would be compiled for another place than all that follow.
+        everywhere = NamedSharding(self._mesh, WHOLE)
+        theta, state, (loss, rejected) = jax.device_put((theta, state, none), everywhere)
+        return Outer(theta, state, lanes, loss, rejected)
 
     def step(self, outer: Outer, k: int) -> Outer:
         """The state after the outer step that comes after `k` others: the tasks take turns."""

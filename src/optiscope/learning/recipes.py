@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import BadInput
-from ..rules import Adam, ClipByValue, Cosine, Learned, Rule, Scheduled, learned
+from ..rules import Adam, ClipByValue, Cosine, Learned, Scheduled, learned
 from ..tasks import networks, task
 from ..tasks.contract import Task
 from .estimators import PES, Backprop, Estimator, FullES
+from .train import Training, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +25,13 @@ class Recipe:
     estimator: Estimator
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Of the untrained rule."""
+    steps: int = 5000
+    rate: float | None = None
+    """Of Adam as the outer optimizer, at the first step: it falls to 0 along a cosine. None leaves it to `train`."""
+    clip: float = 0.05
+    """Where every entry of an estimate is clipped before."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Of `train`."""
+    """Of `train`, the others."""
     unseen: tuple[str, ...] = ()
     """Tasks it is judged on, where that is not the family itself."""
 
@@ -38,10 +44,17 @@ class Recipe:
         """The rule before training."""
         return learned(self.network, **{"seed": seed, **self.settings, **settings})
 
+    def train(self, rule: Learned, seed: int, *, steps: int | None = None, **options: Any) -> Training:
+        """`train` by this recipe, for `steps` outer steps where that is given; `options` come before the recipe's own.
 
-def falling(lr: float, steps: int, clip: float = 0.05) -> Rule:
-    """Adam whose rate falls to 0 along a cosine, on estimates clipped to ±`clip` in every entry."""
-    return Scheduled(ClipByValue(Adam(), clip), lr=Cosine(lr, steps))
+        Raises:
+            BadInput: as `train`.
+        """
+        steps = self.steps if steps is None else steps
+        if self.rate is not None:
+            options["optimizer"] = Scheduled(ClipByValue(Adam(), self.clip), lr=Cosine(self.rate, steps))
+        options = {**self.options, **options}
+        return train(rule, self.tasks(), steps=steps, estimator=self.estimator, seed=seed, **options)
 
 
 RECIPES = (
@@ -55,7 +68,10 @@ RECIPES = (
         lambda: [task("quadratic")],
         Backprop(64),
         {"units": 64, "weights": "glorot"},
-        {"l2": 1e-6, "steps": 6000, "optimizer": falling(2e-3, 6000, clip=1e-3)},
+        steps=6000,
+        rate=2e-3,
+        clip=1e-3,
+        options={"l2": 1e-6},
     ),
     # Through a curved valley the exact meta-gradient is chaotic; a smoothed one of few weights is not. The logarithm
     # brings gradients of 10⁴ and of 1 to one scale. After 3000 outer steps of seed 0 the validation was 0.0536 with an
@@ -67,7 +83,9 @@ RECIPES = (
         lambda: [task("rosenbrock")],
         FullES(64, problems=4),
         {"units": 16, "inputs": "log1p", "lr": 0.03},
-        {"clamp": 10.0, "steps": 12_000, "optimizer": falling(1e-2, 12_000)},
+        steps=12_000,
+        rate=1e-2,
+        options={"clamp": 10.0},
     ),
     # An eighth of the rows makes a run eight times as cheap, and hardly another problem.
     Recipe(
@@ -76,7 +94,9 @@ RECIPES = (
         lambda: [task("two-moons", rows=128)],
         PES(32, truncation=50),
         {"units": 16, "inputs": "log1p", "lr": 0.03},
-        {"clamp": 10.0, "steps": 3000, "optimizer": falling(1e-2, 3000), "validation": 64},
+        steps=3000,
+        rate=1e-2,
+        options={"clamp": 10.0, "validation": 64},
     ),
     # A quarter of the pixels and a tenth of the weights; the gradients of a mean over pixels are small, hence the gain.
     Recipe(
@@ -85,7 +105,9 @@ RECIPES = (
         lambda: [task("mnist-conv", size=14, channels=(8, 8), kernels=(3, 3), sampling="with replacement")],
         PES(16, truncation=20),
         {"units": 16, "inputs": "log1p", "lr": 0.01, "gain": 100.0},
-        {"clamp": 2.0, "steps": 1200, "optimizer": falling(1e-2, 1200), "validation": 32},
+        steps=1200,
+        rate=1e-2,
+        options={"clamp": 2.0, "validation": 32},
     ),
     # Small networks on digits alone; what it is judged on has other widths, depths, losses and data.
     Recipe(
@@ -94,7 +116,9 @@ RECIPES = (
         lambda: networks(4, data=("digits",)),
         PES(8, truncation=20),
         {"lr": 0.01},
-        {"clamp": 2.0, "steps": 1600, "optimizer": falling(3e-3, 1600), "validation": 16},
+        steps=1600,
+        rate=3e-3,
+        options={"clamp": 2.0, "validation": 16},
         unseen=("digits", "logistic-regression", "digits-conv", "airfoil-mlp"),
     ),
 )
@@ -116,4 +140,4 @@ def recipe(network: str, family: str) -> Recipe:
         sets = [each.family for each in RECIPES if each.network == network]
         raise BadInput(f"{error}; {network} has recipes for {', '.join(sets) or 'none'}") from None
     recurrent = {} if network == "small-fc" else {"units": 16, "inputs": "log1p", "lr": 0.1}
-    return Recipe(network, family, lambda: [made], PES(32), recurrent, {"clamp": 2.0})
+    return Recipe(network, family, lambda: [made], PES(32), recurrent, options={"clamp": 2.0})

@@ -8,23 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from .. import lab, rules, tasks
 from ..atomic import folder as folder_of
-from ..atomic import replacing
 from ..explain.explanation import explain
 from ..lab.compare import space_text
 from ..rules.contract import Rule
 from .mechanisms import mechanisms
 from .page.code import snippets
+from .page.written import written
 from .style import save
 from .trajectories import animation, trace, trajectories
 
 LANDSCAPES = {"valley": (-4.0, 2.0), "rosenbrock": (-1.5, 1.5), "himmelblau": (-0.5, 4.2)}
 """The landscapes of the pictures, with the start on each: a long valley, a curved one, several minima."""
-HERE = Path(__file__).parent
 
 
 def gallery(
@@ -54,20 +50,11 @@ def gallery(
     """
     made = [rules.rule(name) for name in (rules.names() if names is None else names)]
     out = folder_of(folder)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.globals["style"] = Markup((HERE / "page" / "report.css").read_text(encoding="utf-8"))
-    environment.globals["index"] = [(rule.name, _lines(rule)[0]) for rule in made]
-    template = environment.get_template("gallery.html")
-    pages = [_write(out / "index.html", template.render(rule=None))]
+    index = [(rule.name, _lines(rule)[0]) for rule in made]
+    pages = [written("gallery.html", out / "index.html", rule=None, index=index)]
     for rule in made:
         progress(rule.name)
-        pages.append(_write(out / f"{rule.name}.html", template.render(rule=_facts(rule, out, gif, seed))))
+        pages.append(written("gallery.html", out / f"{rule.name}.html", rule=_facts(rule, out, gif, seed), index=index))
     return pages
 
 
@@ -109,9 +96,3 @@ def _moving(rule: Rule, out: Path) -> str:
 
 def _lines(rule: Rule) -> list[str]:
     return inspect.cleandoc(type(rule).__doc__ or rule.name).splitlines()
-
-
-def _write(path: Path, text: str) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path

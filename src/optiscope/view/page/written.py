@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,7 @@ def written(template: str, path: str | os.PathLike[str], **facts: Any) -> Path:
     Raises:
         BadInput: the file cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(short=_short, p=_p)
-    style = Markup((HERE / "report.css").read_text(encoding="utf-8"))
-    text = environment.get_template(template).render(style=style, **facts)
+    text = _templates().get_template(template).render(facts)
     page = Path(path)
     try:
         with replacing(page) as temporary:
@@ -38,6 +30,20 @@ def written(template: str, path: str | os.PathLike[str], **facts: Any) -> Path:
     except OSError as error:
         raise BadInput(f"cannot write the page to {str(path)!r}: {error.strerror}") from None
     return page
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters.update(short=_short, p=_p)
+    made.globals["style"] = Markup((HERE / "report.css").read_text(encoding="utf-8"))
+    return made
 
 
 def _short(number: float | None, digits: int = 5) -> str:
