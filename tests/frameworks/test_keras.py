@@ -352,7 +352,7 @@ def test_bad_input_is_refused_in_a_sentence():
     refused("AdamW needs a weight_decay", front.AdamW, weight_decay=None)
     refused("decay=0.1 divides a learning rate that is a number", front.SGD, lambda: 0.1, decay=0.1)
     config = Optimizer(osc.Adam()).get_config()
-    config["rule"]["is"] = "nonesuch"
+    config["rule"]["class"] = "nonesuch"
     refused("unknown rule or schedule 'nonesuch'", Optimizer.from_config, config)
     keras.config.set_floatx("float32")
     with pytest.raises(ValueError, match="learning_rate"):

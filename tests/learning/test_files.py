@@ -82,8 +82,8 @@ def test_somebody_elses_weights(file):
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        ({"class": "System", "fields": {}}, "no rule or schedule is called 'System'"),
-        ({"class": "Rule", "fields": {}}, "describes no rule"),
+        ({"class": "System", "fields": {}}, "unknown rule or schedule 'System'"),
+        ({"class": "Rule", "fields": {}}, "unknown rule or schedule 'Rule'"),
         ({"class": "Adam", "fields": {"rate": 1.0}}, "describes no rule"),
         ({"class": "Adam", "fields": {"lr": -1.0}}, "lr must be"),
         ({"fields": {}}, "describes no rule"),

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import keras  # type: ignore[import-untyped]
@@ -22,6 +20,7 @@ from keras import ops
 from .. import rules
 from ..errors import BadInput, unknown
 from ..rules import Rule, Schedule, Scheduled, Wrapper
+from ..rules.plain import made, told
 
 LearningRate = Any
 """A float, a `LearningRateSchedule`, or a function of no arguments."""
@@ -120,7 +119,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras is u
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` makes the same optimizer of, without its state."""
-        config = {**super().get_config(), "rule": _to_config(self.rule)}
+        config = {**super().get_config(), "rule": told(self.rule, _inline)}
         if _lr(self.rule) is None:
             del config["learning_rate"]
         return config
@@ -129,7 +128,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras is u
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """The optimizer of a config."""
         if "rule" in config:
-            config = {**config, "rule": _from_config(config["rule"])}
+            config = {**config, "rule": made(config["rule"], _outline)}
         return super().from_config(config, custom_objects)
 
 
@@ -192,46 +191,12 @@ def _theirs(rule: Rule, key: str) -> str:
     return _theirs(rule.rule, key) if isinstance(rule, Wrapper) else rule.slots.get(key, (None, None, None))[2] or key
 
 
-def _to_config(value: Any) -> Any:
-    """A rule, and all that it holds, as JSON has it."""
-    if isinstance(value, Rule | Schedule):
-        fields = dataclasses.fields(value)  # type: ignore[arg-type]  # both are dataclasses
-        return {"is": _called(type(value)), **{f.name: _to_config(getattr(value, f.name)) for f in fields}}
-    if isinstance(value, dict):
-        return {key: _to_config(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_to_config(each) for each in value]
-    if hasattr(value, "shape"):
-        return {"is": "array", "dtype": str(value.dtype), "values": np.asarray(value).tolist()}
-    return value
+def _inline(array: np.ndarray, path: str) -> dict[str, Any]:
+    return {"dtype": str(array.dtype), "values": array.tolist()}
 
 
-def _from_config(config: Any) -> Any:
-    if isinstance(config, list):
-        return tuple(_from_config(each) for each in config)
-    if not isinstance(config, dict):
-        return config
-    fields = {key: _from_config(each) for key, each in config.items() if key != "is"}
-    if "is" not in config:
-        return fields
-    if config["is"] == "array":
-        return np.asarray(config["values"], config["dtype"])
-    known = {_called(cls): cls for base in (Rule, Schedule) for cls in _below(base)}
-    if config["is"] not in known:
-        raise unknown("rule or schedule", config["is"], known, "'optiscope rules'; import the module that declares it")
-    return known[config["is"]](**fields)
-
-
-def _called(cls: type) -> str:
-    return cls.name if issubclass(cls, Rule) else cls.__name__
-
-
-def _below(cls: type) -> Iterator[type]:
-    each: type
-    for each in cls.__subclasses__():
-        yield from _below(each)
-        if dataclasses.is_dataclass(each) and not inspect.isabstract(each):
-            yield each
+def _outline(held: dict[str, Any]) -> np.ndarray:
+    return np.asarray(held["values"], held["dtype"])
 
 
 class ReadyMade(Optimizer):

@@ -15,7 +15,7 @@ from .. import atomic
 from ..errors import BadInput
 from .contract import Rule
 from .learned import Learned
-from .schedules import Schedule
+from .plain import made, told
 
 FORMAT = 1
 ENTRY = "optiscope"
@@ -33,11 +33,16 @@ def write(rule: Rule, path: str | os.PathLike[str], card: Mapping[str, Any] | No
     from safetensors.numpy import save_file
 
     arrays: dict[str, np.ndarray] = {}
-    told = json.dumps({"format": FORMAT, "rule": _told(rule, "rule", arrays), "card": dict(card or {})})
+
+    def keep(array: np.ndarray, path: str) -> str:
+        arrays[path] = np.asarray(array, order="C")
+        return path
+
+    header = json.dumps({"format": FORMAT, "rule": told(rule, keep), "card": dict(card or {})})
     try:
         with atomic.replacing(Path(path)) as temporary:
             # One entry: the format keeps several in no order, and the same rule makes the same bytes.
-            save_file(arrays or {"none": np.zeros(0, np.float32)}, temporary, {ENTRY: told})
+            save_file(arrays or {"none": np.zeros(0, np.float32)}, temporary, {ENTRY: header})
     except OSError as error:
         raise BadInput(f"cannot write {str(path)!r}: {error.strerror}; choose another place") from None
 
@@ -61,14 +66,14 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, Card]:
         raise BadInput(f"{where} is no whole safetensors file ({error}); fetch or save it again") from None
     if header is None:
         raise BadInput(f"{where} holds weights, but not a rule that osc.save has written")
-    told = _parsed(header, where)
-    if told.get("format") != FORMAT:
-        raise BadInput(f"{where} has format {told.get('format')!r}, and this version reads {FORMAT}; update optiscope")
+    facts = _parsed(header, where)
+    if facts.get("format") != FORMAT:
+        raise BadInput(f"{where} has format {facts.get('format')!r}, and this version reads {FORMAT}; update optiscope")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise BadInput(f"{where}: the weights {name} are not all finite, so the rule could not step")
     try:
-        rule = _made(told["rule"], arrays)
+        rule = made(facts["rule"], arrays.__getitem__)
     except BadInput:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -76,55 +81,17 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, Card]:
     if not isinstance(rule, Rule):
         raise BadInput(f"{where} describes no rule, but {rule!r}")
     _check(rule, where)
-    return rule, told.get("card", {})
+    return rule, facts.get("card", {})
 
 
 def _parsed(header: str, where: str) -> dict[str, Any]:
     try:
-        told = json.loads(header)
+        facts = json.loads(header)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        facts = None
+    if not isinstance(facts, dict):
         raise BadInput(f"{where}: its header is no JSON object, so it describes no rule")
-    return told
-
-
-def _told(held: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """A value as JSON; what has axes goes to `arrays`, under the path of fields that leads to it."""
-    if held is None or isinstance(held, bool | int | str):
-        return held
-    if dataclasses.is_dataclass(held):
-        fields = {f.name: _told(getattr(held, f.name), f"{name}.{f.name}", arrays) for f in dataclasses.fields(held)}
-        return {"class": type(held).__name__, "fields": fields}
-    if isinstance(held, Mapping):
-        return {"dict": {key: _told(each, f"{name}.{key}", arrays) for key, each in held.items()}}
-    if isinstance(held, list | tuple):
-        return {"tuple": [_told(each, f"{name}.{i}", arrays) for i, each in enumerate(held)]}
-    array = np.asarray(held)
-    if array.ndim == 0 and isinstance(held, float):
-        return held
-    arrays[name] = np.asarray(array, order="C")
-    return {"array": name}
-
-
-def _made(told: Any, arrays: dict[str, np.ndarray]) -> Any:
-    if not isinstance(told, dict):
-        return told
-    if "array" in told:
-        return arrays[told["array"]]
-    if "tuple" in told:
-        return tuple(_made(each, arrays) for each in told["tuple"])
-    if "dict" in told:
-        return {key: _made(each, arrays) for key, each in told["dict"].items()}
-    classes = {cls.__name__: cls for root in (Rule, Schedule) for cls in _below(root)}
-    if told["class"] not in classes:
-        raise BadInput(f"no rule or schedule is called {told['class']!r} here; import what declares it first")
-    return classes[told["class"]](**{name: _made(each, arrays) for name, each in told["fields"].items()})
-
-
-def _below(cls: type[Any]) -> list[type[Any]]:
-    subclasses: list[type[Any]] = type.__subclasses__(cls)
-    return [cls, *(each for sub in subclasses for each in _below(sub))]
+    return facts
 
 
 def _check(rule: Rule, where: str) -> None:
