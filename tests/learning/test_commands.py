@@ -32,6 +32,13 @@ def test_train_writes_a_rule_with_its_card_and_goes_on_where_it_was(tmp_path, mo
     command(monkeypatch, text)
     assert json.loads(capsys.readouterr().out)["history"] == told["history"]
     assert file.read_bytes() == before
+    command(monkeypatch, f"runs --trainings --out {tmp_path} --json")
+    (logged,) = json.loads(capsys.readouterr().out)
+    assert logged["history"] == told["history"]
+    assert logged["facts"]["tasks"] == ["bowl"]
+    assert logged["facts"]["seed"] == 4
+    command(monkeypatch, f"runs --trainings --out {tmp_path}")
+    assert "2 of 2" in capsys.readouterr().out
 
 
 def test_reproduce_writes_the_article(tmp_path, monkeypatch, capsys):
@@ -57,6 +64,7 @@ def test_reproduce_writes_the_article(tmp_path, monkeypatch, capsys):
     [
         ("train transformer --task bowl", "unknown learned rule 'transformer'"),
         ("train gru --task nowhere", "unknown task 'nowhere'"),
+        ("runs --trainings --rule adam", "--trainings lists all trainings"),
         ("train gru --task bowl --units 0", "units must be a whole number"),
         ("reproduce --zoo --task airfoil", "unknown task of the paper 'airfoil'"),
     ],

@@ -95,5 +95,5 @@ def _trained(family: str, seed: int, folder: Any, say: Any) -> Any:
         if row is not None and row["validation"] is not None:
             say(f"{family}: after {step} outer steps {short(row['validation'], 4)} on held-out problems")
 
-    checkpoint = folder / f"gru-{family}.checkpoint.safetensors"
-    return recipe.train(recipe.rule(seed), seed, checkpoint=checkpoint, progress=progress).rule
+    kept = {"checkpoint": folder / f"gru-{family}.checkpoint.safetensors", "store": folder / "runs.sqlite"}
+    return recipe.train(recipe.rule(seed), seed, progress=progress, **kept).rule

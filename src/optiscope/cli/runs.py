@@ -25,6 +25,7 @@ LISTED = 50
 @click.option("--all", "everything", is_flag=True, help=f"List all, not only the last {LISTED}.")
 @click.option("--export", type=click.Path(dir_okay=False), help="Write them to a .csv or .parquet file, a row a seed.")
 @click.option("--delete", is_flag=True, help="Delete them.")
+@click.option("--trainings", is_flag=True, help="List the trainings of learned rules instead.")
 @common
 def runs(
     given: str | None,
@@ -36,19 +37,22 @@ def runs(
     everything: bool,
     export: str | None,
     delete: bool,
+    trainings: bool,
     as_json: bool,
     seed: int,
     out: str,
 ) -> None:
-    """List, export or delete finished runs, which tune and compare keep and do not compute again."""
+    """List, export or delete finished runs, which tune and compare keep and do not compute again; or list trainings."""
     from ..errors import BadInput
     from ..lab.store import Query, Store
     from ..lab.store.export import export as write
 
     path = store_path(given, out)
+    query = Query(rule, task, steps, dtype, ids or None)
+    if trainings and (delete or export or query != Query()):
+        raise BadInput("--trainings lists all trainings; it goes with --store and --json alone")
     if not path.exists():
         raise BadInput(f"there is no store {str(path)!r} yet; tune and compare make one, or name another with --store")
-    query = Query(rule, task, steps, dtype, ids or None)
     if delete and export:
         raise BadInput("--delete and --export do not go together; export first")
     if delete and query == Query():
@@ -56,7 +60,9 @@ def runs(
             f"--delete needs to be told which runs, with --rule, --task or --id; to delete all, remove {path}"
         )
     with Store(path) as store:
-        if export:
+        if trainings:
+            _list_trainings(store.trainings(), path, as_json)
+        elif export:
             rows = write(store, Path(export), query)
             _say({"exported": export, "rows": rows}, f"{rows} rows, one a seed: {export}", as_json)
         elif delete:
@@ -97,6 +103,31 @@ def _list(found: list[dict[str, Any]], path: Path, everything: bool, as_json: bo
     if len(shown) < len(found):
         click.echo(f"the last {len(shown)} of {len(found)} runs; --all lists them all")
     click.echo(f"store: {path}")
+
+
+def _list_trainings(found: list[dict[str, Any]], path: Path, as_json: bool) -> None:
+    if as_json:
+        console.print_json(found)
+        return
+    headers = ["rule", "tasks", "estimator", "seed", "steps", "best held-out", "rejected", "seconds", "made (UTC)"]
+    console.table(headers, [_training(each["facts"], each["history"], each["made"]) for each in found])
+    click.echo(f"store: {path}")
+
+
+def _training(facts: dict[str, Any], history: list[dict[str, Any]], made: str) -> list[str]:
+    """A row of the table; interrupted before its first report, a training has no history yet."""
+    held = [row["validation"] for row in history if row["validation"] is not None]
+    return [
+        facts["rule"],
+        ", ".join(facts["tasks"]),
+        facts["estimator"].partition("(")[0],
+        str(facts["seed"]),
+        f"{history[-1]['step'] if history else 0} of {facts['steps']}",
+        short(min(held), 4) if held else "",
+        str(sum(row["rejected"] for row in history)),
+        short(history[-1]["seconds"], 3) if history else "",
+        made[:16].replace("T", " "),
+    ]
 
 
 def _settings(setting: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import click
 from .. import console
 from ..console import dumps, short
 from ..errors import BadInput
-from .options import common
+from .options import common, store_path
 
 
 @click.command()
@@ -23,11 +23,12 @@ from .options import common
 @click.option("--unroll", type=click.IntRange(1, 10**6), help="Inner steps a run; 200 by default.")
 @click.option("--units", type=int, help="Units of a layer.")
 @click.option("--layers", type=int, help="Layers.")
+@click.option("--store", "given", help="File that keeps the training's log; runs.sqlite in --out by default.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files too.")
 @common
 def train(
     network: str, family: str, steps: int | None, unroll: int | None, units: int | None, layers: int | None,
-    tensorboard: bool, as_json: bool, seed: int, out: str,
+    given: str | None, tensorboard: bool, as_json: bool, seed: int, out: str,
 ) -> None:  # fmt: skip
     """Train NETWORK (gru, lstm, rnn, lds, small-fc) to optimize a family of tasks: train gru --task rosenbrock.
 
@@ -49,7 +50,8 @@ def train(
                 note(row)
 
         checkpoint = folder / f"{stem}.checkpoint.safetensors"
-        made = recipe.train(rule, seed, steps=total, checkpoint=checkpoint, progress=progress, **options)
+        kept = {"checkpoint": checkpoint, "store": store_path(given, out)}
+        made = recipe.train(rule, seed, steps=total, progress=progress, **kept, **options)
     card = {
         "network": network,
         "family": family,

@@ -17,6 +17,9 @@ import jax.numpy as jnp
 from ..errors import BadInput
 from ..lab.arguments import DTYPES
 from ..lab.drive import cast
+from ..lab.environment import environment
+from ..lab.finish import Where
+from ..lab.store import opened
 from ..rules.adaptive import Adam
 from ..rules.contract import Rule
 from ..rules.schedules import Exponential
@@ -79,6 +82,7 @@ def train(
     seed: int = 0,
     dtype: str = "float32",
     checkpoint: str | Path | None = None,
+    store: Where = None,
     progress: Progress = lambda step, row: None,
 ) -> Training:
     """Train the leaves of `rule` on problems of `task`, or of several in turn.
@@ -98,10 +102,12 @@ def train(
         validation: held-out problems of each task.
         reports: how many rows the history gets. With each, the checkpoint is written.
         checkpoint: a file to write to, and to go on from where it is there: the result is the same to the bit.
+        store: the store, or its path, that keeps the history too.
         progress: told of every step.
 
     Raises:
-        BadInput: an argument is invalid, the loss is not a differentiable scalar, or the checkpoint another training's.
+        BadInput: an argument is invalid, the loss is not a differentiable scalar, the checkpoint another training's,
+            or the store cannot be used.
     """
     tasks = [task] if isinstance(task, Task) else list(task)
     chosen = estimator_of(estimator)
@@ -121,7 +127,14 @@ def train(
         place = None if checkpoint is None else checkpoints.place(checkpoint)
         make = partial(Programs, found, tasks, chosen, as_optimizer(optimizer), low, high, clamp, l2, validation, seed)
         programs = _compiled(mark, make) if isinstance(optimizer, Rule) else make()
-        return _loop(Leaves(rule, found.fields), programs, steps, max(1, steps // reports), place, mark, progress)
+        facts = {
+            "rule": rule.name, "tasks": [each.name for each in tasks], "steps": steps, "unroll": [low, high],
+            "estimator": repr(chosen), "seed": seed, "dtype": dtype,
+        }  # fmt: skip
+        with opened(store) as kept:
+            log = partial(kept.log, mark, facts, environment()) if kept and jax.process_index() == 0 else None
+            given = Leaves(rule, found.fields)
+            return _loop(given, programs, steps, max(1, steps // reports), place, mark, log, progress)
 
 
 def _compiled(mark: str, make: Callable[[], Programs]) -> Programs:
@@ -134,7 +147,14 @@ def _compiled(mark: str, make: Callable[[], Programs]) -> Programs:
 
 
 def _loop(
-    given: Leaves, programs: Programs, steps: int, interval: int, place: Path | None, mark: str, progress: Progress
+    given: Leaves,
+    programs: Programs,
+    steps: int,
+    interval: int,
+    place: Path | None,
+    mark: str,
+    log: Callable[[list[dict[str, Any]]], None] | None,
+    progress: Progress,
 ) -> Training:
     outer, best = programs.begin(), programs.leaves.theta()
     history: list[dict[str, Any]] = []
@@ -148,6 +168,8 @@ def _loop(
         if place is not None:
             told = {"mark": mark, "step": done, "history": history, "seconds": time.perf_counter() - begun}
             checkpoints.write(place, (outer, best), told)
+        if log is not None:
+            log(history)
 
     ended = f"all {steps} outer steps were taken"
     try:

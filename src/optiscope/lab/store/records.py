@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,14 +100,21 @@ class Store:
 
         A piece that is there already stays: who computed it again found the same.
         """
-        made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         finals = np.where(arrays["broke_at"] >= 0, np.inf, arrays["final"])
         seeds = facts["seeds"]
         with sentences(self.path), transaction(self._connection):
             write = self._connection.execute
             write(
                 "INSERT OR IGNORE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [address, made, canonical(facts), canonical(environment), len(settings), compile_seconds, run_seconds],
+                [
+                    address,
+                    _now(),
+                    canonical(facts),
+                    canonical(environment),
+                    len(settings),
+                    compile_seconds,
+                    run_seconds,
+                ],
             )
             for place, (rule, setting) in enumerate(settings):
                 median = float(np.median(finals[place]))
@@ -125,6 +132,32 @@ class Store:
                         "INSERT INTO arrays VALUES (?, ?, ?, ?, ?)",
                         [(inserted.lastrowid, name, *_packed(array[place])) for name, array in arrays.items()],
                     )
+
+    def log(
+        self,
+        address: str,
+        facts: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        history: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Keep how a training goes: what it is, and a row a report, in place of the rows of before."""
+        with sentences(self.path), transaction(self._connection):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO trainings VALUES (?, ?, ?, ?, ?)",
+                [address, _now(), canonical(facts), canonical(environment), canonical(history)],
+            )
+
+    def trainings(self) -> list[dict[str, Any]]:
+        """The trainings, a row each, the latest last: what each is, where it ran, and its history."""
+        with sentences(self.path):
+            found = self._connection.execute(
+                "SELECT address, made, facts, environment, history FROM trainings ORDER BY made, rowid"
+            ).fetchall()
+        names = ("facts", "environment", "history")
+        return [
+            {"address": address, "made": made, **dict(zip(names, map(json.loads, packed), strict=True))}
+            for address, made, *packed in found
+        ]
 
     def runs(self, query: Query = EVERYTHING) -> list[dict[str, Any]]:
         """The runs, a row each, the latest last: everything but the arrays."""
@@ -173,6 +206,10 @@ def opened(store: Store | str | os.PathLike[str] | None) -> Iterator[Store | Non
     else:
         with Store(store) as mine:
             yield mine
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _packed(array: np.ndarray) -> tuple[str, str, bytes]:

@@ -51,6 +51,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX runs_by_rule_and_task ON runs (rule, task)",
     ),
+    (
+        """CREATE TABLE trainings (
+            address TEXT PRIMARY KEY,
+            made TEXT NOT NULL,          -- UTC, ISO 8601: when it was last written
+            facts TEXT NOT NULL,         -- JSON: rule, tasks, steps, unroll, estimator, seed, dtype
+            environment TEXT NOT NULL,   -- JSON
+            history TEXT NOT NULL        -- JSON: a row a report
+        )""",
+    ),
 )
 """What makes each version of the schema from the one before it: version k is the first k of them."""
 
