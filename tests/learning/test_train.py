@@ -55,6 +55,30 @@ def test_a_rule_inside_a_wrapper_is_trained_where_it_is():
     assert np.any(made.rule.rule.readout["w"] != 0)
 
 
+def test_a_training_that_goes_astray_is_taken_back(tmp_path):
+    """An outer rate of 2 throws Adam's lr by a factor of e² a step."""
+    options = {"fields": ["lr"], "optimizer": osc.Adam(lr=2.0), "steps": 24, "reports": 12, "unroll": 20}
+    options |= {"estimator": Backprop(4), "validation": 16}
+    astray = osc.train(osc.Adam(lr=0.01), osc.task("bowl"), **options)
+    assert astray.history[-1]["validation"] > 2 * astray.best["validation"]
+
+    def stop(step, row):
+        if step == 15:
+            raise KeyboardInterrupt
+
+    options |= {"rollback": 2.0, "checkpoint": tmp_path / "c.safetensors"}
+    with pytest.raises(KeyboardInterrupt):
+        osc.train(osc.Adam(lr=0.01), osc.task("bowl"), **options, progress=stop)
+    resumed = osc.train(osc.Adam(lr=0.01), osc.task("bowl"), **options)
+    whole = osc.train(osc.Adam(lr=0.01), osc.task("bowl"), **{**options, "checkpoint": None})
+    assert (resumed.last, resumed.rule) == (whole.last, whole.rule)
+    for k, row in enumerate(whole.history):
+        best = min(whole.history[: k + 1], key=lambda r: r["validation"])
+        assert row["back_to"] == (best["step"] if row["validation"] > 2 * best["validation"] else None)
+    assert any(row["back_to"] for row in whole.history)
+    assert whole.history[-1]["validation"] < 2 * whole.best["validation"]
+
+
 @pytest.mark.parametrize("estimator", [Backprop(4), FullES(4, 2), TruncatedES(4, truncation=5), PES(4, truncation=5)])
 def test_an_interruption_changes_nothing(estimator, tmp_path):
     options = {**SMALL, "estimator": estimator, "seed": 3}
@@ -217,6 +241,7 @@ def not_scalar(task):
     [
         ({"unroll": 0}, "unroll must be a whole number of steps ≥ 1, or two of them, not 0"),
         ({"unroll": (5, 3)}, "unroll goes from the least to the most steps"),
+        ({"rollback": 1.0}, "rollback is a factor above 1, such as 2, not 1.0"),
         ({"steps": 0}, "steps must be a whole number ≥ 1, not 0"),
         ({"rule": "gru"}, "a rule is wanted, such as osc.GRU.untrained"),
         ({"task": "quadratic"}, "a task is wanted, such as osc.task"),

@@ -51,7 +51,8 @@ class Training:
     history: tuple[dict[str, Any], ...]
     """A row a report: `step`; `loss`, the mean of the meta-losses since the last; `validation`, the mean over held-out
     problems of the mean loss over the first, and how many `diverged` and are not in it; `rejected`, the outer steps
-    since the last whose estimate was not finite; `seconds` so far."""
+    since the last whose estimate was not finite; `back_to`, the step of the best validation where the training went on
+    from there again, or None; `seconds` so far."""
     ended: str
     """How it ended, in a sentence."""
 
@@ -78,6 +79,7 @@ def train(
     clamp: float | None = None,
     l2: float = 0.0,
     validation: int = 256,
+    rollback: float | None = None,
     reports: int = 50,
     seed: int = 0,
     dtype: str = "float32",
@@ -100,6 +102,7 @@ def train(
         fields: which fields of the rule to train; by default a learned rule's weights, or every hyperparameter.
         clamp: above how many times the first loss a loss is no worse.
         validation: held-out problems of each task.
+        rollback: a validation more than so many times the best takes the training back to where that was found.
         reports: how many rows the history gets. With each, the checkpoint is written.
         checkpoint: a file to write to, and to go on from where it is there: the result is the same to the bit.
         store: the store, or its path, that keeps the history too.
@@ -113,6 +116,8 @@ def train(
     chosen = estimator_of(estimator)
     low, high = _lengths(unroll)
     _check(rule, tasks, steps=steps, validation=validation, reports=reports)
+    if rollback is not None and not rollback > 1:
+        raise BadInput(f"rollback is a factor above 1, such as 2, not {rollback!r}")
     if dtype not in DTYPES:
         raise BadInput(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     if optimizer is None:
@@ -122,7 +127,10 @@ def train(
         found = leaves(cast(rule, dtype), fields)
         for each in tasks:
             _differentiable(found.rule, each)
-        asked = (rule, tasks, repr(chosen), low, high, repr(clamp), l2, validation, seed, steps, reports, found.fields)
+        asked = (
+            rule, tasks, repr(chosen), low, high, repr(clamp), l2, validation, repr(rollback), seed, steps, reports,
+            found.fields,
+        )  # fmt: skip
         mark = checkpoints.fingerprint(asked, optimizer if isinstance(optimizer, Rule) else "optax")
         place = None if checkpoint is None else checkpoints.place(checkpoint)
         make = partial(Programs, found, tasks, chosen, as_optimizer(optimizer), low, high, clamp, l2, validation, seed)
@@ -134,7 +142,8 @@ def train(
         with opened(store) as kept:
             log = partial(kept.log, mark, facts, environment()) if kept and jax.process_index() == 0 else None
             given = Leaves(rule, found.fields)
-            return _loop(given, programs, steps, max(1, steps // reports), place, mark, log, progress)
+            interval = max(1, steps // reports)
+            return _loop(given, programs, steps, interval, rollback or math.inf, place, mark, log, progress)
 
 
 def _compiled(mark: str, make: Callable[[], Programs]) -> Programs:
@@ -151,12 +160,13 @@ def _loop(
     programs: Programs,
     steps: int,
     interval: int,
+    rollback: float,
     place: Path | None,
     mark: str,
     log: Callable[[list[dict[str, Any]]], None] | None,
     progress: Progress,
 ) -> Training:
-    outer, best = programs.begin(), programs.leaves.theta()
+    outer = best = programs.begin()
     history: list[dict[str, Any]] = []
     begun, done = time.perf_counter(), 0
     if place is not None and place.exists():
@@ -187,12 +197,16 @@ def _loop(
                     "validation": validation,
                     "diverged": diverged,
                     "rejected": rejected,
+                    "back_to": None,
                     "seconds": time.perf_counter() - begun,
                 }
                 history.append(row)
-                if min(history, key=_order) is row:
-                    best = outer.theta
                 outer = outer._replace(loss=jnp.zeros_like(outer.loss), rejected=jnp.zeros_like(outer.rejected))
+                found = min(history, key=_order)
+                if found is row:
+                    best = outer
+                elif _order(row) > (found["diverged"], rollback * _order(found)[1]):
+                    outer, row["back_to"] = best, found["step"]
                 keep()
             progress(done, row)
             if row is not None and row["loss"] is None:
@@ -204,7 +218,7 @@ def _loop(
     except KeyboardInterrupt:
         keep()
         raise
-    made, last = (settled(given.put(theta)) for theta in (best, outer.theta))
+    made, last = (settled(given.put(theta)) for theta in (best.theta, outer.theta))
     return Training(made, last, tuple(history), ended)
 
 
