@@ -686,6 +686,7 @@ def test_runs_hold_what_they_say(small):
     params = parameters(*SHAPES)
     optimizer = Optimizer(params, osc.Adam())
     run(params, optimizer, 1)
-    (bucket,) = optimizer._plans[0].buckets
+    ((bucket, places),) = optimizer._plans[0].buckets
+    assert all(params[k] is p for k, p in zip(places, bucket.params, strict=True))
     assert [run.sizes for run in bucket.runs if not run.alone] == [[2, 3, 1, 4], [6, 0, 1]]
     assert [run.sizes for run in bucket.runs if run.alone] == [[20], [25]]

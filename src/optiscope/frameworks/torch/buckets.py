@@ -46,9 +46,9 @@ class Run:
             line = _line(held[0]).to(dtype)
         else:
             self.lines = room(sum(self.sizes), dtype, held[0].device)
-            self.grad_parts, self.param_parts = (list(self.parts(each)) for each in self.lines)
-            torch._foreach_copy_(self.param_parts, held)
-            line = self.lines[1]
+            self.param_parts = list(self.parts(self.lines[1]))
+            self.are_lines = all(p.ndim == 1 for p in held)
+            line = self._gathered(held, self.lines[1])
         state = rule.init(line, torch)
         self.arrays = {name: value for name, value in state.items() if value.ndim}
         self.scalars = {name: value for name, value in state.items() if not value.ndim}
@@ -76,12 +76,14 @@ class Run:
             torch.autograd.graph.increment_version(param)
             return new
         params = self.params if self.plain else [bare(p.detach()) for p in self.params]
-        grad_line, param_line = self.lines
-        torch._foreach_copy_(self.grad_parts, grads if self.plain else list(map(bare, grads)))
-        torch._foreach_copy_(self.param_parts, params)
-        new = by(t, scalars, grad_line, param_line, self.arrays)
+        grad_line = self._gathered(grads if self.plain else list(map(bare, grads)), self.lines[0])
+        new = by(t, scalars, grad_line, self._gathered(params, self.lines[1]), self.arrays)
         torch._foreach_copy_(params, self.param_parts)
         return new
+
+    def _gathered(self, tensors: list[Tensor], line: Tensor) -> Tensor:
+        # One call, where a copy of each would look up the place of each.
+        return torch.cat(tensors if self.are_lines else [x.reshape(-1) for x in tensors], out=line)
 
 
 class Bucket:

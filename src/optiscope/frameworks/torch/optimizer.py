@@ -42,8 +42,11 @@ class Plan:
 
     form: Any
     params: list[int]
-    buckets: list[Bucket | Whole]
-    waiting: list[Tensor]
+    """Their marks: a list of other parameters needs another plan."""
+    buckets: list[tuple[Bucket | Whole, list[int]]]
+    """Each with the places of its parameters in the group."""
+    waiting: list[int]
+    """The places of those that never had a gradient."""
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -138,10 +141,11 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         # All is looked at before anything moves.
-        for group in self.param_groups:
+        given = [[p.grad for p in group["params"]] for group in self.param_groups]
+        for group, grads in zip(self.param_groups, given, strict=True):
             _fold(group, self.defaults)
-            for grad in [p.grad for p in group["params"] if p.grad is not None]:
-                if grad.layout != torch.strided:
+            for grad in grads:
+                if grad is not None and grad.layout is not torch.strided:
                     raise BadInput(
                         f"a gradient of shape {tuple(grad.shape)} is sparse, and rules act on every entry; give "
                         "nn.Embedding sparse=False, or that parameter torch.optim.SparseAdam"
@@ -150,7 +154,7 @@ class Optimizer(torch.optim.Optimizer):
             rule = self._rule(group)
             form, leaves = kernels.taken_apart(rule)
             by = self._advance(rule, form, leaves, group["maximize"])
-            for bucket, grads in self._buckets(i, group, rule, form):
+            for bucket, grads in self._buckets(i, group["params"], given[i], rule, form):
                 bucket.advance(by, grads)
         return loss
 
@@ -198,38 +202,44 @@ class Optimizer(torch.optim.Optimizer):
         return kernels.compiled(rule, form, leaves, maximize, insist=self._compiled is True)
 
     def _buckets(
-        self, i: int, group: dict[str, Any], rule: Rule, form: Any
+        self, i: int, params: list[Tensor], grads: list[Tensor | None], rule: Rule, form: Any
     ) -> Iterator[tuple[Bucket | Whole, list[Tensor]]]:
         """The buckets that have gradients, with these; parameters that cannot stay together are gathered anew."""
-        params = list(map(id, group["params"]))
+        marks = list(map(id, params))
         plan = self._plans.get(i)
-        if plan is None or plan.form != form or plan.params != params:
-            plan = self._plans[i] = Plan(form, params, [], group["params"])
-        kept, loose = [], [*plan.waiting]
-        for bucket in plan.buckets:
-            missing = [p.grad is None for p in bucket.params]
+        if plan is None or plan.form != form or plan.params != marks:
+            plan = self._plans[i] = Plan(form, marks, [], list(range(len(params))))
+        kept, loose = [], plan.waiting
+        for bucket, places in plan.buckets:
+            missing = [grads[k] is None for k in places]
             if all(missing) or (not any(missing) and bucket.intact(self.state)):
-                kept.append(bucket)
+                kept.append((bucket, places))
             else:
-                loose += bucket.params
-        if with_gradient := [p for p in loose if p.grad is not None]:
-            kept += self._gathered(with_gradient, rule)
-        plan.buckets, plan.waiting = kept, [p for p in loose if p.grad is None]
-        for bucket in kept:
-            if bucket.params[0].grad is not None:
-                yield bucket, [p.grad for p in bucket.params]  # type: ignore[misc]
+                loose = loose + places
+        if with_gradient := [k for k in loose if grads[k] is not None]:
+            kept += self._gathered(params, with_gradient, rule)
+        plan.buckets, plan.waiting = kept, [k for k in loose if grads[k] is None]
+        for bucket, places in kept:
+            if grads[places[0]] is not None:
+                yield bucket, [grads[k] for k in places]  # type: ignore[misc]
 
-    def _gathered(self, params: list[Tensor], rule: Rule) -> Iterator[Bucket | Whole]:
+    def _gathered(
+        self, params: list[Tensor], places: list[int], rule: Rule
+    ) -> Iterator[tuple[Bucket | Whole, list[int]]]:
         if not rule.elementwise:
-            yield from (Whole(p, self.state[p], rule) for p in params)
+            yield from ((Whole(params[k], self.state[params[k]], rule), [k]) for k in places)
             return
         scalars = [called(rule, k) for k, v in rule.init(torch.zeros(2), torch).items() if not v.ndim]
-        alike: dict[Any, list[Tensor]] = {}
-        for p in params:
+        alike: dict[Any, list[int]] = {}
+        for k in places:
+            p = params[k]
             entry = self.state[p]
             counts = (float(entry[name]) if name in entry else None for name in ("step", *scalars))
-            alike.setdefault((p.device, p.dtype, is_sharded(p), *counts), []).append(p)
-        yield from (Bucket(each, self.state, rule, self._room) for each in alike.values())
+            alike.setdefault((p.device, p.dtype, is_sharded(p), *counts), []).append(k)
+        where = {id(p): k for k, p in enumerate(params)}
+        for each in alike.values():
+            bucket = Bucket([params[k] for k in each], self.state, rule, self._room)
+            yield bucket, [where[id(p)] for p in bucket.params]
 
     def _room(self, length: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
         """Room for gradients and parameters side by side. A bucket keeps parts of it, so it never moves."""
