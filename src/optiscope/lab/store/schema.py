@@ -81,7 +81,9 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if _state(connection, path) < len(MIGRATIONS):
+    with transaction(connection, "DEFERRED"):  # one look: another process may be making the store right now
+        version = _state(connection, path)
+    if version < len(MIGRATIONS):
         with transaction(connection):
             # Another process may have been faster: only inside the transaction does the version stay what it is.
             for statements in MIGRATIONS[_state(connection, path) :]:
@@ -108,9 +110,9 @@ def _state(connection: sqlite3.Connection, path: Path) -> int:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is written inside, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All that is written inside, or nothing; what is read is of one moment."""
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
         connection.execute("COMMIT")
