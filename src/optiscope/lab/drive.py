@@ -19,7 +19,7 @@ import numpy as np
 
 from ..rules.contract import Rule
 from ..tasks.contract import Params, Task
-from .engine import draw_batches, draw_starts, segments
+from .engine import draw, draw_batches, segments
 
 BUDGET = 2**29
 """Bytes that the compiled programs may hold at a time, their outputs included."""
@@ -27,14 +27,15 @@ BUDGET = 2**29
 CACHE = 2**19
 """Bytes of lanes that go through all their steps together: what a core's own cache holds beside their temporaries."""
 
+WIDE = 128
+"""Seeds in a program, at the most: a search and its confirmation, on more of them, share the programs that draw."""
+
 
 class Cut(NamedTuple):
     """How much one compiled program takes."""
 
     high: int
     """Settings."""
-    together: int
-    """Settings that go through all their steps together, before the next ones begin; a divisor of `high`."""
     wide: int
     """Seeds."""
     most: int
@@ -88,7 +89,7 @@ class Drive:
     def _cell(self, cut: Cut, i: int, j: int) -> dict[str, Any]:
         """All steps of some settings on some seeds, what is made moved out of the device as it comes."""
         rules, seeds = self._rules(i, cut.high), self._seeds(j, cut.wide)
-        lanes, states = self._call(draw_starts, self.task, seeds)
+        drawn, lanes, states = self._call(draw, self.task, seeds)
         if self.start is not None:
             lanes = jax.tree.map(lambda given, drawn: np.broadcast_to(given, drawn.shape), self.start, lanes)
         made: list[dict[str, Any]] = []
@@ -98,8 +99,8 @@ class Drive:
             if cut.drawn:
                 states, batches = self._call(draw_batches, self.task, seeds, states, np.int32(k), count=blocks * every)
             lanes, some, final = self._call(
-                segments, np.arange(cut.high), rules, self.task, seeds, lanes, batches, np.int32(k),
-                blocks=blocks, every=every, record=self.record, together=cut.together,
+                segments, np.arange(cut.high), rules, self.task, drawn, lanes, batches, np.int32(k),
+                blocks=blocks, every=every, record=self.record,
             )  # fmt: skip
             if recorded:
                 made.append(jax.device_get(some))
@@ -116,32 +117,29 @@ class Drive:
         return padded(self.seeds[j : j + wide], wide).astype(np.uint32)
 
     def _cut(self) -> Cut:
-        key = (signature((self.rules, self.task, self.seeds)), self.steps, self.every, self.record, BUDGET, CACHE)
+        key = (signature((self.rules, self.task, self.seeds)), self.steps, self.every, self.record, BUDGET)
         if key not in _cuts:
             _cuts[key] = self._measured()
         return _cuts[key]
 
     def _measured(self) -> Cut:
-        """As much as the budget allows, but at least a program for every core."""
+        """What a core's cache holds for all steps, as the budget allows, but at least a program for every core."""
         threads, seed = cores(), self._seeds(0, 1)
         budget = BUDGET // threads
-        starts, states = jax.eval_shape(draw_starts, self.task, seed)
+        drawn, starts, states = jax.eval_shape(draw, self.task, seed)
         batches = jax.eval_shape(functools.partial(draw_batches, count=1), self.task, seed, states, 0)[1]
-        shapes = functools.partial(segments, blocks=1, every=1, record=self.record, together=1)
-        lane, made, _ = jax.eval_shape(shapes, np.arange(1), self._rules(0, 1), self.task, seed, starts, batches, 0)
+        shapes = functools.partial(segments, blocks=1, every=1, record=self.record)
+        lane, made, _ = jax.eval_shape(shapes, np.arange(1), self._rules(0, 1), self.task, drawn, starts, batches, 0)
 
-        high = -(-self.settings // threads)
         wide = len(self.seeds) if self.settings >= threads else -(-len(self.seeds) // threads)
         # A lane is read and written, and its gradient and a few temporaries stand beside it.
-        wide = max(1, min(wide, budget // (8 * _bytes(lane))))
-        high = max(1, min(high, budget // (8 * _bytes(lane) * wide)))
+        wide = even(len(self.seeds), max(1, min(wide, WIDE, budget // (8 * _bytes(lane) + _bytes(drawn)))))
+        high = even(-(-self.settings // threads), max(1, CACHE // (_bytes(lane) * wide)))
         while True:
-            turns = -(-high // max(1, CACHE // (_bytes(lane) * wide)))
-            together = -(-high // turns)
             a_step = wide * (_bytes(batches) + high * _bytes(made) / self.every)
             most = max(1, min(self.steps, int(budget / 2 / a_step)))
-            cut = Cut(turns * together, together, wide, most, bool(jax.tree.leaves(batches)))
-            held = self._held(cut)
+            cut = Cut(high, wide, most, bool(jax.tree.leaves(batches)))
+            held = wide * _bytes(drawn) + self._held(cut)
             if held <= budget or high == wide == 1:
                 return cut
             # What the compiler needs beyond the foreseen, such as a layer's outputs for all rows, grows with lanes.
@@ -149,15 +147,15 @@ class Drive:
             high, wide = (max(1, int(high * shrink)), wide) if high > 1 else (1, max(1, int(wide * shrink)))
 
     def _held(self, cut: Cut) -> int:
-        """The bytes that the first program would hold, by the compiler's own count."""
+        """The bytes that the first program would make, by the compiler's own count."""
         seeds = self._seeds(0, cut.wide)
         k, blocks, every, _ = next(cuts(self.steps, self.every, cut.most))
-        starts, states = jax.eval_shape(draw_starts, self.task, seeds)
+        drawn, starts, states = jax.eval_shape(draw, self.task, seeds)
         count = functools.partial(draw_batches, count=blocks * every)
         batches = jax.eval_shape(count, self.task, seeds, states, k)[1]
         program = self._program(
-            segments, np.arange(cut.high), self._rules(0, cut.high), self.task, seeds, starts, batches, np.int32(k),
-            blocks=blocks, every=every, record=self.record, together=cut.together,
+            segments, np.arange(cut.high), self._rules(0, cut.high), self.task, drawn, starts, batches, np.int32(k),
+            blocks=blocks, every=every, record=self.record,
         )  # fmt: skip
         analysis = program.memory_analysis()
         return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
@@ -262,6 +260,11 @@ def _appended(records: np.ndarray, last: np.ndarray) -> np.ndarray:
 def padded(array: np.ndarray, width: int) -> np.ndarray:
     """An array made up to `width` rows by repeating the last: one program then serves the last, short chunk too."""
     return array[np.minimum(np.arange(width), len(array) - 1)]
+
+
+def even(count: int, most: int) -> int:
+    """The size of the fewest equal chunks of at most `most`."""
+    return -(-count // -(-count // min(count, most)))
 
 
 def _bytes(tree: Any) -> int:

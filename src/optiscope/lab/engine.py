@@ -1,17 +1,17 @@
 """The engine: a run as array code, a function of (rule, task, seed), and its batching over settings and seeds.
 
-What a seed draws (the start, the batches) depends on no rule. It is drawn by programs of its own and handed to the
-rule's: all rules then meet the very same numbers, and a rule's program has no random numbers to compile.
+What a seed draws (the problem, its start, the batches) depends on no rule. It is drawn by programs of its own and
+handed to the rule's: all rules then meet the very same numbers, and a rule's program has no random numbers to compile.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Literal
 
 from ..rules.contract import Rule
 from ..tasks.contract import Params, Problem, Task
@@ -51,13 +51,12 @@ def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, batch: Any) -> tup
 
 
 def segment(
-    rule: Rule, task: Task, seed: Any, lane: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
+    rule: Rule, problem: Problem, lane: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
 ) -> tuple[Lane, dict[str, Any], Any]:
     """`blocks` blocks of `every` steps after `k0` others, with a record at the start of each, and one at the end.
 
     `lane` is where the last segment ended or, for the first one, the parameters to start from.
     """
-    problem = draw_problem(task, seed)
     lane = lane if isinstance(lane, Lane) else begin(rule, lane)
     step = functools.partial(_step, rule, problem)
 
@@ -114,6 +113,34 @@ def draw_starts(task: Task, seeds: Any) -> Any:
     return jax.vmap(one)(seeds)
 
 
+def draw(task: Task, seeds: Any) -> tuple[list[Any], Any, Any]:
+    """What each seed draws: of its problem the leaves that depend on it, None in the places of the others; its start;
+    and the state its batches are drawn from."""
+    varying = _varying(task)
+
+    def one(seed: Any) -> list[Any]:
+        leaves = jax.tree.leaves(draw_problem(task, seed))
+        return [leaf if varies else None for leaf, varies in zip(leaves, varying, strict=True)]
+
+    return jax.vmap(one)(seeds), *draw_starts(task, seeds)
+
+
+def _varying(task: Task) -> list[bool]:
+    """Which leaves of a problem depend on the seed: a data set that all seeds share is not copied for each."""
+    program = jax.make_jaxpr(draw_problem)(task, jnp.uint32(0)).jaxpr
+    known = {program.invars[-1]}
+    for equation in program.eqns:
+        if not known.isdisjoint(x for x in equation.invars if not isinstance(x, Literal)):
+            known.update(equation.outvars)
+    return [not isinstance(x, Literal) and x in known for x in program.outvars]
+
+
+def _problem(task: Task, drawn: list[Any]) -> Problem:
+    """The problem of which a seed drew these leaves."""
+    shared, shape = jax.tree.flatten(draw_problem(task, 0))
+    return jax.tree.unflatten(shape, [b if a is None else a for a, b in zip(drawn, shared, strict=True)])
+
+
 def draw_batches(task: Task, seeds: Any, states: Any, k0: Any, *, count: int) -> Any:
     """The batches of `count` steps after `k0` others: leaves of shape (seeds, count, …)."""
 
@@ -133,7 +160,7 @@ def segments(
     index: Any,
     rules: Rule,
     task: Task,
-    seeds: Any,
+    drawn: list[Any],
     lanes: Any,
     batches: Any,
     k0: Any,
@@ -141,22 +168,18 @@ def segments(
     blocks: int,
     every: int,
     record: tuple,
-    together: int,
 ) -> Any:
     """A segment for every setting and every seed: leaves of shape (settings, seeds, …).
 
-    `index` numbers the settings, for the rules that have no numbers of their own. So many settings as `together` says
-    go through all their steps before the next ones begin.
+    `index` numbers the settings, for the rules that have no numbers of their own.
     """
-    one = functools.partial(segment, blocks=blocks, every=every, record=record)
-    each = jax.vmap(one, in_axes=(None, None, 0, 0, 0, None))
+
+    def one(_: Any, rule: Rule, drawn: list[Any], lane: Any, batches: Any) -> Any:
+        problem = _problem(task, drawn)
+        return segment(rule, problem, lane, batches, k0, blocks=blocks, every=every, record=record)
+
     # Seeds inside settings: what depends on the seed alone is computed once for all settings.
-    if isinstance(lanes, Lane):
-        return _mapped(lambda _, rule, lane: each(rule, task, seeds, lane, batches, k0), together, index, rules, lanes)
-    return _mapped(lambda _, rule: each(rule, task, seeds, lanes, batches, k0), together, index, rules)
-
-
-def _mapped(setting: Callable[..., Any], together: int, index: Any, *rest: Any) -> Any:
-    if together == len(index):  # a loop of one turn would cost XLA a copy of every lane
-        return jax.vmap(setting)(index, *rest)
-    return jax.lax.map(lambda x: setting(*x), (index, *rest), batch_size=together)
+    each = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
+    return jax.vmap(each, in_axes=(0, 0, None, 0 if isinstance(lanes, Lane) else None, None))(
+        index, rules, drawn, lanes, batches
+    )

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..rules.contract import Rule
 from ..tasks.contract import Params, Task
-from .drive import Drive, cast, cores, joined, padded, signature
+from .drive import Drive, cast, cores, even, joined, padded, signature
 from .engine import Lane, advance, begin, draw_batches, draw_problem, draw_starts
 
 SIZE = 2.0**33
@@ -73,8 +73,8 @@ class Work:
     def cut(self) -> list[list[Work]]:
         """The pieces: a row for each chunk of settings, in it one for each chunk of seeds."""
         runs = max(cores(), int(SIZE / (self.steps * self.operations())))
-        wide = _even(len(self.seeds), runs)
-        high = _even(self.settings, max(1, runs // wide))
+        wide = even(len(self.seeds), runs)
+        high = even(self.settings, max(1, runs // wide))
         return [
             [self._piece(slice(i, i + high), slice(j, j + wide), (high, wide)) for j in range(0, len(self.seeds), wide)]
             for i in range(0, self.settings, high)
@@ -127,8 +127,3 @@ def _moment(rule: Rule, task: Task, seeds: Any) -> tuple:
 
 def _step(rule: Rule, problem: Any, start: Params, batch: Any) -> Lane:
     return advance(rule, problem, begin(rule, start), 0, batch)[0]
-
-
-def _even(count: int, most: int) -> int:
-    """The size of the fewest equal chunks of at most `most`."""
-    return -(-count // -(-count // min(count, most)))
