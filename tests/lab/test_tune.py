@@ -7,7 +7,7 @@ import pytest
 
 import optiscope as osc
 from optiscope.lab.study import _best_after, _explained
-from optiscope.lab.tune import CONFIRMATION_SEEDS, _edge, _extended, fresh_seeds, rungs_of, runs_of
+from optiscope.lab.tune import CONFIRMATION_SEEDS, _edge, _extended, costly, fresh_seeds, rungs_of, runs_of
 from optiscope.rules import LogUniform, OneMinusLogUniform, Uniform
 
 QUADRATIC = osc.task("quadratic", spectrum=(0.1, 1.0))
@@ -109,11 +109,21 @@ def test_halving_runs_few_settings_on_all_seeds_and_finds_as_good_a_one():
     assert rungs_of(200, 64, True) == [(200, 16), (50, 64)]
     assert np.bincount(halved.seen).nonzero()[0].tolist() == [16, 64]
     assert (halved.seen == 64).sum() == 100
-    assert runs_of(400, 64, True) == 2 * (200 * 16 + 50 * 48) + 20 * 2 * 64
+    assert runs_of(400, 64, True) == 2 * (200 * 16 + 50 * 48) + 20 * 64
     assert (halved.seen[halved.leaders] == 64).all()
     assert halved.best_score <= 1.02 * whole.best_score
     full = halved.seen[: halved.broad] == 64
     np.testing.assert_allclose(halved.scores[:200][full], whole.scores[:200][full], rtol=1e-4)
+
+
+def test_a_search_is_halved_by_default_where_it_is_long(monkeypatch):
+    ask = {"trials": 100, "seeds": 8, "steps": 5}
+    assert not osc.tune("gd", QUADRATIC, **ask).halved
+    monkeypatch.setitem(costly.__globals__, "COSTLY", 1e3)
+    assert osc.tune("gd", QUADRATIC, **ask).halved
+    assert not osc.tune("gd", QUADRATIC, **ask, halving=False).halved
+    compared = osc.compare(["gd", "momentum"], QUADRATIC, tune=100, tuning_seeds=8, steps=5, seeds=8)
+    assert all(row["halved"] for row in compared.table)
 
 
 def test_an_interrupted_study_ends_as_it_would_have(tmp_path):
@@ -142,8 +152,8 @@ def test_the_leaders_run_on_as_many_fresh_seeds_as_a_tenth_of_the_search_pays_fo
     assert fresh_seeds(100, 32) == 32
     assert fresh_seeds(2500, 128) == 12 * 128
     assert runs_of(2500, 128) == 2500 * 128 + 20 * 12 * 128
-    # Each half: all 1250 on 8 seeds, the best quarter on 24 more, the best of these on the rest.
-    assert runs_of(2500, 128, halving=True) == 2 * (1250 * 8 + 313 * 24 + 79 * 96) + 20 * 12 * 128
+    # Each half: all 1250 on 2 seeds, the best quarter on 6 more, and so on until 20 have run on all.
+    assert runs_of(2500, 128, halving=True) == 2 * (1250 * 2 + 313 * 6 + 79 * 24 + 20 * 96) + 20 * 128
     study = osc.tune("gd", QUADRATIC, trials=400, seeds=2, steps=3)
     assert study.fresh == 4
 

@@ -11,7 +11,7 @@ import click
 
 from .. import console
 from ..console import dumps, short
-from .options import batch_setting, common, executor, resumable, split, store_path
+from .options import batch_setting, common, executor, halvable, resumable, split, store_path
 
 if TYPE_CHECKING:
     from ..lab.compare import Comparison
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tuning-seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each trial."
 )
-@click.option("--halving", is_flag=True, help="In tuning, drop the worst three quarters after a few seeds, and so on.")
+@halvable
 @click.option("--with-schedule", is_flag=True, help="Tune a clip and a schedule with them.")
 @click.option("--defaults", is_flag=True, help="Keep the default learning rates instead of choosing one for each rule.")
 @click.option(
@@ -50,7 +50,7 @@ def compare(
     target: float | None,
     tune: int | None,
     tuning_seeds: int,
-    halving: bool,
+    halving: bool | None,
     with_schedule: bool,
     defaults: bool,
     every: int,
@@ -178,7 +178,8 @@ def _print_comparison(found: Comparison, seeds: int) -> None:
     tuned = [row for row in found.table if row["space"]]
     if all(row["space"].keys() == {"lr"} for row in tuned):
         return  # the first table has it
-    click.echo(f"\nsettings, {tuned[0]['trials']} trials each:")
+    halved = ", the bad ones on few of the seeds" if tuned[0]["halved"] else ""
+    click.echo(f"\nsettings, {tuned[0]['trials']} trials each{halved}:")
     for row in tuned:
         chosen = [f"{name} {short(row['settings'][name], 4)} from {space}" for name, space in row["space"].items()]
         click.echo(f"  {row['rule']}: {', '.join(chosen)}")

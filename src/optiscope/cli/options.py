@@ -31,6 +31,12 @@ def common(command: Callable) -> Callable:
     return command
 
 
+def halvable(command: Callable) -> Callable:
+    """Whether tuning is to be halved."""
+    text = "Drop the worst three quarters of the settings after a few seeds, and so on; by default in long searches."
+    return click.option("--halving/--no-halving", default=None, help=text)(command)
+
+
 def resumable(command: Callable) -> Callable:
     """The options of commands whose runs are kept, and can be made by other processes."""
     for option in (

@@ -7,7 +7,7 @@ import click
 from .. import console
 from ..console import dumps, short
 from .catalogue import space_text
-from .options import batch_setting, common, executor, resumable, store_path
+from .options import batch_setting, common, executor, halvable, resumable, store_path
 
 
 @click.command()
@@ -18,9 +18,7 @@ from .options import batch_setting, common, executor, resumable, store_path
 @click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--steps", type=int, help="Steps; the task's own number by default.")
 @click.option("--score", default="final", show_default=True, help="final, or mean: of the losses, over the first.")
-@click.option(
-    "--halving", is_flag=True, help="Drop the worst three quarters of the settings after a few seeds, and so on."
-)
+@halvable
 @resumable
 @common
 def tune(
@@ -31,7 +29,7 @@ def tune(
     batch: str | None,
     steps: int | None,
     score: str,
-    halving: bool,
+    halving: bool | None,
     store: str | None,
     workers: int | None,
     dask: str | None,
@@ -65,6 +63,7 @@ def tune(
         "best_score": study.best_score,
         "at_edge": list(study.at_edge),
         "searches": study.searches,
+        "halved": study.halved,
         "space": {f: {"kind": type(s).__name__, "low": s.low, "high": s.high} for f, s in study.space.items()},
         "importance": study.importance,
         "run_seconds": study.run_seconds,
@@ -85,6 +84,8 @@ def tune(
     ]
     console.table(["field", "best", "search space", "explains alone"], rows)
     click.echo(f"\n{score} score on {study.fresh} fresh seeds: {short(study.best_score)}")
+    if study.halved:
+        click.echo("halved: the settings that did badly on a few seeds ran on no more")
     if study.searches > 1:
         click.echo(
             f"the best lay at an edge, so the space was extended: {study.searches} searches of {trials} settings"

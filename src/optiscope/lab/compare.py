@@ -25,7 +25,7 @@ from .environment import environment
 from .finish import Where
 from .meter import Meter, Progress
 from .run import Runs, run_each
-from .tune import SEARCH_SEEDS
+from .tune import SEARCH_SEEDS, costly
 
 SIGNIFICANT = 0.05
 
@@ -68,6 +68,7 @@ class Entry:
             "settings": settings,
             "space": {name: space_text(space) for name, space in choice.space.items()} if choice else {},
             "trials": choice.trials if choice else 0,
+            "halved": choice is not None and choice.study is not None and choice.study.halved,
             "at_edge": list(choice.at_edge) if choice else [],
             **self.summary._asdict(),
             "anytime_mean": self.anytime.mean,
@@ -152,7 +153,7 @@ def compare(
     choose: bool = True,
     tune: int | None = None,
     tuning_seeds: int = 128,
-    halving: bool = False,
+    halving: bool | None = None,
     with_schedule: bool = False,
     every: int = 1,
     dtype: str = "float32",
@@ -171,7 +172,8 @@ def compare(
         choose: False leaves every setting at its default.
         tune: with how many trials to tune every field that a text leaves open, the same number for each rule, in
             place of choosing its learning rate alone.
-        tuning_seeds, halving: on how many seeds each trial runs, and whether bad ones on fewer, as in `tune`.
+        tuning_seeds, halving: on how many seeds each trial runs, and whether bad ones on fewer, as in `tune`; by
+            default all rules' or none's are halved.
         with_schedule: tune a clip and a schedule (`Annealed`) together with each text's fields, as a learned rule owns
             both.
         progress: told what is being done, and what share of all is done.
@@ -190,7 +192,10 @@ def compare(
     if with_schedule:
         contenders = [c.annealed(steps) if isinstance(c, RuleContender) and c.free else c for c in contenders]
 
-    chooser = Chooser(task, steps, dtype, tune, tuning_seeds, halving, store, executor)
+    if halving is None and tune is not None:
+        tuned = [c.rule for c in contenders if isinstance(c, RuleContender) and c.free]
+        halving = any(costly(rule, task, tune, tuning_seeds, steps, dtype) for rule in tuned)
+    chooser = Chooser(task, steps, dtype, tune, tuning_seeds, bool(halving), store, executor)
     sizes = [chooser.size(contender) for contender in contenders]
     meter = Meter(progress, sum(sizes) + len(contenders) * len(listed_seeds))
     found = []

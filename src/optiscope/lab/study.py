@@ -44,6 +44,8 @@ class Study:
     """How many fresh seeds there were."""
     searches: int
     """How many searches of so many trials were made: one, and one after each extension of the space."""
+    halved: bool
+    """Whether bad trials ran on fewer seeds."""
     at_edge: tuple[str, ...]
     """Fields whose winning value lies at an edge that was not, or could no longer be, extended."""
     compile_seconds: float

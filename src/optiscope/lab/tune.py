@@ -21,10 +21,12 @@ from ..errors import BadInput, unknown
 from ..rules.contract import Rule, parse
 from ..rules.spaces import LogUniform, OneMinusLogUniform, Space
 from ..tasks.contract import Task
+from .arguments import check
 from .finish import Share, Where
 from .meter import Meter, Progress
 from .study import Study
 from .sweep import Sweep, stack, sweep
+from .work import Work
 
 SEARCH_SEEDS, CONFIRMATION_SEEDS = 2**31, 2**31 + 2**30
 LEADERS = 20
@@ -38,6 +40,8 @@ FOCUS = 10 * LEADERS
 """The fewest trials of which half are drawn around the best of the others."""
 KEPT = 4
 """Halving keeps one trial in so many at each rung, and runs it on so many times the seeds."""
+COSTLY = 1e13
+"""Floating-point operations of a whole search, about, beyond which it is halved: some minutes of two cores' time."""
 
 SCORES: dict[str, Callable[[Sweep], np.ndarray]] = {
     "final": lambda found: found.final,
@@ -55,7 +59,7 @@ def tune(
     score: str = "final",
     space: Mapping[str, Space] | None = None,
     extend: bool = True,
-    halving: bool = False,
+    halving: bool | None = None,
     dtype: str = "float32",
     seed: int = 0,
     store: Where = None,
@@ -78,7 +82,8 @@ def tune(
         space: what to search, by field; by default every field's declared space.
         extend: False keeps to the space and to the trials, so that rules can be given equal ones.
         halving: run all settings on few seeds, the best quarter on four times as many, and so on (successive halving:
-            Jamieson & Talwalkar, 2016). Seeds are what is saved, not steps: a short run favours other settings.
+            Jamieson & Talwalkar, 2016). Seeds are what is saved, not steps: a short run favours other settings. By
+            default only where the search would otherwise take more than `COSTLY` operations.
         seed: of the draws.
         progress: told the rule, what is being done, and what share of this search is done.
 
@@ -96,16 +101,17 @@ def tune(
     searched = searched_space(base, fixed, space)
     judge = _Judge(base, task, steps, score, dtype, store, executor)
     halves, best, best_score = halves_of(trials), base, np.inf
+    halved = costly(base, task, trials, seeds, steps, dtype) if halving is None else halving
 
     for round_ in range(ROUNDS):
-        meter = Meter(progress, runs_of(trials, seeds, halving))
+        meter = Meter(progress, runs_of(trials, seeds, halved))
         low, high = np.zeros(len(searched)), np.ones(len(searched))
         points, scores, seen = np.empty((0, len(searched))), np.empty(0), np.empty(0, int)
         for half, count in enumerate(halves):
             drawn = low + (high - low) * _draw(len(searched), count, [seed + round_, half])
             doing = "searching" + (" around the best" if half else " the extended space" if round_ else "")
             pieces = functools.partial(meter.piece, base.name, doing)
-            found, ran = _halved(judge, _settings(searched, drawn), rungs_of(count, seeds, halving), pieces)
+            found, ran = _halved(judge, _settings(searched, drawn), rungs_of(count, seeds, halved), pieces)
             points, scores, seen = np.vstack([points, drawn]), np.append(scores, found), np.append(seen, ran)
             ended = np.flatnonzero(seen == seeds)
             leaders = ended[np.argsort(scores[ended], kind="stable")[:LEADERS]]
@@ -113,7 +119,7 @@ def tune(
         settings = _settings(searched, points)
 
         again = {field: values[leaders] for field, values in settings.items()}
-        fresh = fresh_seeds(trials, seeds)
+        fresh = fresh_seeds(trials, seeds, halved)
         share = meter.piece(base.name, "confirming", len(leaders) * fresh)
         confirmed = judge(again, range(CONFIRMATION_SEEDS, CONFIRMATION_SEEDS + fresh), share).mean(axis=1, dtype=float)
         winner = int(np.argmin(confirmed))
@@ -146,6 +152,7 @@ def tune(
         confirmed=confirmed,
         fresh=fresh,
         searches=round_ + 1,
+        halved=halved,
         at_edge=tuple(edges),
         compile_seconds=judge.compile_seconds,
         run_seconds=judge.run_seconds,
@@ -157,25 +164,39 @@ def halves_of(trials: int) -> list[int]:
     return [trials] if trials < FOCUS else [trials - trials // 2, trials // 2]
 
 
+def costly(rule: Rule, task: Task, trials: int, seeds: int, steps: int | None, dtype: str) -> bool:
+    """Whether all trials on all seeds would take more than `COSTLY` operations."""
+    total, listed = check(rule, task, steps, seeds, dtype)
+    one = Work(stack([rule]), 1, task, listed, total, total, dtype)
+    return trials * one.size * one.operations() > COSTLY
+
+
 def rungs_of(trials: int, seeds: int, halving: bool) -> list[tuple[int, int]]:
     """How many trials are alive at each rung of a search, and on how many seeds they have run at its end."""
-    times = int(min(math.log(max(1.0, trials / LEADERS), KEPT), math.log(seeds, KEPT))) if halving else 0
+    times = 0
+    while halving and KEPT ** (times + 1) <= seeds and -(-trials // KEPT ** (times + 1)) >= LEADERS:
+        times += 1
     return [(-(-trials // KEPT**i), -(-seeds // KEPT ** (times - i))) for i in range(times + 1)]
 
 
-def fresh_seeds(trials: int, seeds: int) -> int:
+def fresh_seeds(trials: int, seeds: int, halving: bool = False) -> int:
     """On how many fresh seeds the leaders are run: they differ by less than the search's seeds can tell apart."""
-    return seeds * max(1, trials // (10 * LEADERS))
+    return seeds * max(1, _searched(trials, seeds, halving) // (10 * LEADERS * seeds))
 
 
 def runs_of(trials: int, seeds: int, halving: bool = False) -> int:
     """How many runs one search and its confirmation are."""
+    return _searched(trials, seeds, halving) + min(trials, LEADERS) * fresh_seeds(trials, seeds, halving)
+
+
+def _searched(trials: int, seeds: int, halving: bool) -> int:
+    """How many runs one search is."""
     search = 0
     for count in halves_of(trials):
         before = 0
         for alive, upto in rungs_of(count, seeds, halving):
             search, before = search + alive * (upto - before), upto
-    return search + min(trials, LEADERS) * fresh_seeds(trials, seeds)
+    return search
 
 
 def _halved(

@@ -40,7 +40,7 @@ class AdaGrad(Rule):
 
     lr: float = hyper(0.01, LogUniform(1e-6, 1e1))
     eps: float = hyper(1e-10, EPSILONS)
-    initial: float = hyper(0.0, LogUniform(1e-3, 1.0))
+    initial: float = hyper(0.0, LogUniform(1e-3, 1.0), tuned=False)
     eps_at: str = variant(OUTSIDE, INSIDE)
     mean: bool = variant(False, True)
 
@@ -107,7 +107,7 @@ class RMSProp(Rule):
     rho: float = hyper(0.9, OneMinusLogUniform(1e-4, 1.0))
     eps: float = hyper(1e-8, EPSILONS)
     momentum: float | None = hyper(None, OneMinusLogUniform(1e-3, 1.0))
-    initial: float = hyper(0.0, Uniform(0.0, 1.0))
+    initial: float = hyper(0.0, Uniform(0.0, 1.0), tuned=False)
     eps_at: str = variant(OUTSIDE, INSIDE)
     centered: bool = variant(False, True)
     corrected: bool = variant(False, True)

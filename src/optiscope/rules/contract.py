@@ -32,13 +32,15 @@ R = TypeVar("R", bound="Rule")
 State = dict[str, Any]
 
 
-def hyper(default: float | None, space: Space, *, optional: bool = False) -> Any:
+def hyper(default: float | None, space: Space, *, optional: bool = False, tuned: bool = True) -> Any:
     """A hyperparameter: a leaf of the rule, with the search space that tuning draws from.
 
     None means that the term it belongs to is absent: no computation, no state, no leaf. It is allowed where it is the
-    default, or where `optional` says so.
+    default, or where `optional` says so. With `tuned=False` it is a convention, which tuning leaves as it is unless a
+    space for it is asked for.
     """
-    return dataclasses.field(default=default, metadata={"space": space, "optional": optional or default is None})
+    facts = {"space": space, "optional": optional or default is None, "tuned": tuned}
+    return dataclasses.field(default=default, metadata=facts)
 
 
 def variant(default: Any, *others: Any) -> Any:
@@ -100,8 +102,10 @@ class Rule(ABC):
         return {name: getattr(self, name) for name in self.hypers()}
 
     def spaces(self) -> dict[str, Space]:
-        """What tuning searches: the spaces of the hyperparameters that are set, by name, a held rule's included."""
-        return {name: space for name, space in self.hypers().items() if getattr(self, name) is not None}
+        """What tuning searches: the spaces of the hyperparameters that are set and no convention, by name, a held
+        rule's included."""
+        tuned = (f for f in _fields(type(self)) if f.metadata.get("tuned"))
+        return {f.name: f.metadata["space"] for f in tuned if getattr(self, f.name) is not None}
 
     @classmethod
     def variants(cls) -> dict[str, tuple[Any, ...]]:
