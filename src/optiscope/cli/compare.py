@@ -11,7 +11,8 @@ import click
 
 from .. import console
 from ..console import dumps, short
-from .options import batch_setting, common, executor, halvable, resumable, split, store_path
+from .options import batch_setting, common, described, executor, halvable, resumable, split, store_path
+from .options import task as task_of
 
 if TYPE_CHECKING:
     from ..lab.compare import Comparison
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
 @click.option(
     "--rules", "chosen", help="Rules and solvers: adam,gd:lr=0.01,bfgs,lbfgs:memory=20. All rules by default."
 )
-@click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--steps", type=int, help="Steps, a gradient each; the task's own number by default.")
 @click.option("--seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each rule.")
-@click.option("--target", type=float, help="The loss that counts as reached.")
+@click.option("--goal", type=float, help="The loss that counts as reached.")
 @click.option("--tune", type=click.IntRange(1, 2**20), help="Tune all of each rule's fields, with so many trials.")
 @click.option(
     "--tuning-seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each trial."
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 )
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @click.option("--report", "page", help="Write it all as one HTML page here.")
+@described
 @resumable
 @common
 def compare(
     names: tuple[str, ...],
     chosen: str | None,
-    batch: str | None,
     steps: int | None,
     seeds: int,
-    target: float | None,
+    goal: float | None,
     tune: int | None,
     tuning_seeds: int,
     halving: bool | None,
@@ -62,17 +62,21 @@ def compare(
     as_json: bool,
     seed: int,
     out: str,
+    **description: str | None,
 ) -> None:
     """Compare rules on a TASK, or on several: who wins, by how much, and whether that is significant.
+
+    A TASK may be a data file of yours: compare rows.csv --target price.
 
     Each rule's learning rate is first chosen from a log grid on separate seeds, unless the rule is given with one, as
     in adam:lr=0.01; with --tune all of its fields are, with as many trials for each rule. All rules then run on the
     same seeds: same starts, same batches. Finished runs are kept: an interrupted comparison goes on where it was.
     """
-    from .. import atomic, lab, rules, tasks
+    from .. import atomic, lab, rules
 
-    settings = batch_setting(batch)
-    made = [tasks.task(name, **settings) for name in names]
+    made = [task_of(name, **description) for name in names]
+    given = {option: value for option, value in description.items() if value is not None}
+    settings = {**given, **batch_setting(description["batch"])}
     folder = atomic.folder(out)
     if page:
         atomic.folder(Path(page).parent)
@@ -85,7 +89,7 @@ def compare(
                 task,
                 steps=steps,
                 seeds=range(seed, seed + seeds),
-                target=target,
+                target=goal,
                 choose=not defaults,
                 tune=tune,
                 tuning_seeds=tuning_seeds,

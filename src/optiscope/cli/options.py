@@ -15,6 +15,7 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ..tasks.contract import Task
     from ..tasks.landscapes import Landscape
 
 OUT = "optiscope-out"
@@ -29,6 +30,50 @@ def common(command: Callable) -> Callable:
     ):
         command = option(command)
     return command
+
+
+def described(command: Callable) -> Callable:
+    """The options that say what a task is, which `task` takes together."""
+    for option in (
+        click.option("--hidden", help="Of a data file: widths of hidden layers, as in 16,16; none by default."),
+        click.option("--kind", help="Of a data file: regression (the default) or classification."),
+        click.option("--features", help="Of a data file: columns to predict from, as in a,b; all others by default."),
+        click.option("--target", help="Of a data file (CSV, npz, Parquet): the column to predict."),
+        click.option("--batch", help="Rows a step sees: a number, or 'all'."),
+    ):
+        command = option(command)
+    return command
+
+
+def task(name: str, batch: str | None, **of_file: str | None) -> Task:
+    """The task of this name or, where it has an ending as in rows.csv, of this data file.
+
+    Raises:
+        BadInput: there is no such task or file, or the options do not fit it.
+    """
+    from .. import tasks
+
+    given = {option: value for option, value in of_file.items() if value is not None}
+    if not Path(name).suffix:
+        if given:
+            raise BadInput(f"--{min(given)} is for data files, such as rows.csv, and {name} is a task's name")
+        return tasks.task(name, **batch_setting(batch))
+    settings: dict[str, Any] = {**given, **batch_setting(batch)}
+    if "target" not in settings:
+        columns = ", ".join(tasks.read_columns(name))
+        raise BadInput(f"say which column of {name} to predict, with --target; it has {columns}")
+    if "features" in settings:
+        settings["features"] = [part.strip() for part in settings["features"].split(",")]
+    if "hidden" in settings:
+        settings["hidden"] = _widths(settings["hidden"])
+    return tasks.from_file(name, settings.pop("target"), **settings)
+
+
+def _widths(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(f"--hidden takes whole numbers separated by commas, such as 16,16, not {text!r}") from None
 
 
 def halvable(command: Callable) -> Callable:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .. import console
 from ..console import dumps, short
 from .catalogue import space_text
-from .options import batch_setting, common, executor, halvable, resumable, store_path
+from .options import common, described, executor, halvable, resumable, store_path
+from .options import task as task_of
 
 
 @click.command()
@@ -15,10 +18,10 @@ from .options import batch_setting, common, executor, halvable, resumable, store
 @click.argument("task")
 @click.option("--trials", default=2500, show_default=True, type=click.IntRange(1, 2**20), help="Settings to try.")
 @click.option("--seeds", default=128, show_default=True, type=click.IntRange(1, 2**20), help="Runs of each setting.")
-@click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--steps", type=int, help="Steps; the task's own number by default.")
 @click.option("--score", default="final", show_default=True, help="final, or mean: of the losses, over the first.")
 @halvable
+@described
 @resumable
 @common
 def tune(
@@ -26,7 +29,6 @@ def tune(
     task: str,
     trials: int,
     seeds: int,
-    batch: str | None,
     steps: int | None,
     score: str,
     halving: bool | None,
@@ -36,15 +38,18 @@ def tune(
     as_json: bool,
     seed: int,
     out: str,
+    **description: str | None,
 ) -> None:
     """Find the best settings of RULE on TASK, such as: tune adam rosenbrock. Fields given as in adam:b1=0.9 stay.
+
+    TASK may be a data file of yours: tune adam rows.csv --target price.
 
     Quasi-random settings are run on the same seeds, the best 20 again on fresh ones, and the winner is chosen there.
     Finished runs are kept: an interrupted study goes on where it was.
     """
-    from .. import atomic, lab, tasks, view
+    from .. import atomic, lab, view
 
-    made = tasks.task(task, **batch_setting(batch))
+    made = task_of(task, **description)
     folder = atomic.folder(out)
     with console.progress(1, quiet=as_json) as tell, executor(workers, dask) as pool:
         study = lab.tune(
@@ -53,7 +58,7 @@ def tune(
         )  # fmt: skip
     stem = f"tune-{study.best.name}-{made.name}"
     picture = view.save(view.figure(study), folder / f"{stem}.png")
-    facts = {
+    facts: dict[str, Any] = {
         "rule": study.best.name,
         "task": made.name,
         "steps": study.steps,
