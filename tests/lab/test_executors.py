@@ -68,6 +68,31 @@ def test_a_dask_cluster_makes_the_same_and_survives_a_killed_worker(alone, kill_
         assert same(osc.sweep(RULES, QUADRATIC, **ASK, executor=workers, share=share), alone)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_is_sent_the_data_once(monkeypatch):
+    distributed, cloudpickle = pytest.importorskip("distributed"), pytest.importorskip("cloudpickle")
+    inputs = np.random.default_rng(0).normal(size=(20_000, 5))
+    task = osc.Task.from_loss(
+        lambda w, row: (row[0] @ w - row[1]) ** 2, np.zeros(5), data=(inputs, inputs.sum(axis=1)), batch=4
+    )
+    sizes = []
+    submit = distributed.cfexecutor.ClientExecutor.submit
+
+    def counted(self, function, *args):
+        sizes.append(len(cloudpickle.dumps(args[:-1])))
+        return submit(self, function, *args)
+
+    monkeypatch.setattr(distributed.cfexecutor.ClientExecutor, "submit", counted)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        executors.dask(cluster.scheduler_address) as workers,
+    ):
+        found = osc.sweep(RULES, task, **ASK, executor=workers)
+    assert same(found, osc.sweep(RULES, task, **ASK))
+    assert len(sizes) > 4
+    assert max(sizes) < inputs.nbytes / 10
+
+
 def test_no_scheduler_is_a_sentence():
     pytest.importorskip("distributed")
     with pytest.raises(osc.BadInput, match="no Dask scheduler answers at 'nonsense://'"), executors.dask("nonsense://"):

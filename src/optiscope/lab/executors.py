@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from ..errors import BadInput
+from ..tasks.contract import Task
+from .work import Work
 
 
 @contextmanager
@@ -36,5 +39,27 @@ def dask(scheduler: str) -> Iterator[Executor]:
         client: Any = Client(scheduler)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise BadInput(f"no Dask scheduler answers at {scheduler!r}: {error}") from None
-    with client, client.get_executor() as workers:
+    with client, _Cluster(client) as workers:
         yield workers
+
+
+class _Cluster(Executor):
+    """A cluster's workers. A task, which may hold much data, is sent to them once and not with each piece of work."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._workers = client, client.get_executor()
+        self._sent: dict[int, tuple[Task, Any]] = {}
+
+    def submit(self, function: Callable, work: Work) -> Future:  # type: ignore[override]
+        if id(work.task) not in self._sent:
+            self._sent[id(work.task)] = work.task, self._client.scatter(work.task, broadcast=True, hash=False)
+        _, there = self._sent[id(work.task)]
+        bare = dataclasses.replace(work, task=cast(Task, None))
+        return cast(Future, self._workers.submit(_whole, function, bare, there))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._workers.shutdown(wait)
+
+
+def _whole(function: Callable, work: Work, task: Task) -> Any:
+    return function(dataclasses.replace(work, task=task))
