@@ -24,6 +24,21 @@ def test_a_recurrent_network_has_one_fixed_point_that_every_start_leads_to(learn
     np.testing.assert_allclose(long, point.h, rtol=0, atol=1e-10)
 
 
+def test_a_sum_has_a_line_of_fixed_points():
+    assert osc.explain(planted.AggregatedMomentum(1e-3, (1.0,)), osc.task("bowl")).dynamics.line
+
+
+def test_a_trained_network_whose_gates_shut_far_out_has_one_fixed_point_and_no_line():
+    found = osc.explain(osc.load("gru-rosenbrock"), osc.task("rosenbrock"))
+    assert not found.dynamics.line
+    (point,) = found.dynamics.points
+    assert (point.reached, point.stable) == (found.dynamics.starts, True)
+    assert point.spread < 1e-8
+    # The jump of its inputs at g = 0 is no part of ∂F/∂h.
+    beta = max(abs(m.beta) for m in found.modes.modes)
+    assert beta == pytest.approx(abs(point.eigenvalues[0]), abs=1e-9)
+
+
 def test_its_modes_answer_as_it_does(learned):
     small, k = 1e-7, np.arange(60)
     grads = np.zeros((2, 60))

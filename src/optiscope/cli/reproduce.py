@@ -20,21 +20,24 @@ QUICK = ("quadratic", "rosenbrock")
 @click.option("--zoo", is_flag=True, help="Take the trained optimizers that come with the package; train none.")
 @click.option("--trials", default=2500, show_default=True, type=click.IntRange(1, 2**20), help="Settings a baseline.")
 @click.option("--seeds", default=128, show_default=True, type=click.IntRange(2, 2**20), help="Unseen problems.")
-@click.option("--quick", is_flag=True, help=f"From the zoo, 256 trials, 64 seeds, {' and '.join(QUICK)} alone.")
+@click.option("--quick", is_flag=True, help=f"From the zoo, {' and '.join(QUICK)} alone, less of all.")
 @common
 def reproduce(
     families: tuple[str, ...], zoo: bool, trials: int, seeds: int, quick: bool, as_json: bool, seed: int, out: str
 ) -> None:
-    """Train the paper's optimizers, tune their rivals, run all on unseen problems, and take the trained ones apart.
+    """Train the paper's optimizers, tune their rivals, run all on unseen problems, take the trained ones apart, and
+    rebuild them from what was found.
 
     Maheswaranathan et al., "Reverse engineering learned optimizers reveals known and novel mechanisms" (2021). It goes
     on from where it was interrupted, if the same command is given again.
     """
     from .. import atomic, learning, view
-    from ..explain import explain
+    from ..explain import explain, prove, rebuild
 
+    rounds, without = rebuild.ROUNDS, tuple(rebuild.MECHANISMS)
     if quick:
         zoo, trials, seeds, families = True, min(trials, 256), min(seeds, 64), families or QUICK
+        rounds, without = 1, ()
     families = families or tuple(learning.FAMILIES)
     for family in families:
         if family not in learning.FAMILIES:
@@ -45,22 +48,32 @@ def reproduce(
     def say(doing: str) -> None:
         click.echo(f"{time.perf_counter() - begun:6.0f} s  {doing}", err=True)
 
-    contests, explanations = [], {}
+    if not zoo:
+        minutes = sum(learning.card(f"gru-{family}")["seconds"] for family in families) / 60
+        say(f"training took {minutes:.0f} minutes of a core when the zoo was made")
+    contests, explanations, proofs = [], {}, {}
     for family in families:
         rule = learning.load(f"gru-{family}") if zoo else _trained(family, seed, folder, say)
         tell = lambda label, doing, family=family: say(f"{family}: {doing} {label}")  # noqa: E731
         store = folder / "runs.sqlite"
         contests.append(learning.contested(family, rule, trials=trials, seeds=seeds, store=store, progress=tell))
         say(f"{family}: taking it apart")
-        explanations[f"gru-{family}"] = explain(rule, contests[-1].task)
+        explanations[f"gru-{family}"] = found = explain(rule, contests[-1].task)
+        proofs[f"gru-{family}"] = prove(
+            found, baselines={side.label: side.rule for side in contests[-1].baselines}, without=without,
+            seeds=len(contests[-1].learned[0].scores), rounds=rounds, keep=folder, progress=tell,
+        )  # fmt: skip
     pictures = {"losses": view.save(view.contest_curves(contests), folder / "losses.svg")}
     for label, found in explanations.items():
         pictures[label] = view.save(view.figure(found), folder / f"mechanisms-{label}.svg")
-    page = view.article(contests, explanations, folder / "article.html", seconds=time.perf_counter() - begun)
+    page = view.article(
+        contests, explanations, folder / "article.html", seconds=time.perf_counter() - begun, proofs=proofs
+    )
     verdicts = {label: found.verdict.sentence for label, found in explanations.items()}
     facts = {
         "contests": {c.task.name: {"steps": c.steps, "trials": c.trials, "rules": c.table} for c in contests},
         "verdicts": verdicts,
+        "proofs": {label: proof.table for label, proof in proofs.items()},
         "pictures": {name: str(path) for name, path in pictures.items()},
         "article": str(page),
     }
@@ -73,7 +86,7 @@ def reproduce(
         click.echo(f"\n{contest.task.name}, {contest.steps} steps, {contest.trials} trials: {contest.sentence}")
         console.table(["rule", "mean ± s.e.", "median", "diverged", "gain [95 %]"], [_row(r) for r in contest.table])
     for label, sentence in verdicts.items():
-        click.echo(f"\n{label}: {sentence}")
+        click.echo(f"\n{label}: {sentence}\n{proofs[label].sentence}")
     click.echo(f"\narticle: {page}")
 
 

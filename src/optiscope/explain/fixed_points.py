@@ -1,4 +1,8 @@
-"""Where a rule comes to rest: fixed points of F(·, 0), by Newton's method from many visited states."""
+"""Where a rule comes to rest: fixed points of F(·, 0), by Newton's method from many visited states.
+
+Each state is left alone first, so that Newton's method ends where the rule itself would; and is taken as it is too,
+which leads to the saddles between.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,10 @@ SOLVED = 1e-10
 """The residual ‖F(h) − h‖∞, in units of the state's own scale, below which a point is a fixed point."""
 TOGETHER = 1e-6
 """How near to each other, in the same units, two arrivals are the same point."""
+SETTLING = 1000
+"""Steps a state is left alone for, before Newton's method takes over."""
+AWAY = 2.0
+"""A point so many times as far out as any state visited is none that the rule can come to."""
 LARGEST = 1024
 """The most numbers of a state whose Jacobian is worth its memory and time."""
 
@@ -30,7 +38,7 @@ class FixedPoint:
     eigenvalues: np.ndarray
     """Of ∂F/∂h over what is free, largest modulus first."""
     reached: int
-    """How many of the starts led here."""
+    """How many of the starts led here, left alone."""
     spread: float
     """The largest distance between two of their arrivals."""
 
@@ -100,8 +108,12 @@ def _solved(J: np.ndarray, f: np.ndarray) -> np.ndarray:
 
 def fixed_points(maps: Dynamics, starts: np.ndarray, held: np.ndarray, free: np.ndarray, t: int) -> FixedPoints:
     """The fixed points under no gradient that Newton reaches from `starts`, (n, d), what is not free being `held`."""
-    found, residuals = solve(maps, np.where(free, starts, held), free, 0.0, t)
-    arrived = np.flatnonzero(residuals < SOLVED)
+    starts = np.where(free, starts, held)
+    alone = _settled(maps, starts, free, t)
+    found, residuals = solve(maps, np.concatenate([alone, starts]), free, 0.0, t)
+    # Far out a network's gates are shut to the last bit, and all points rest.
+    near = np.abs(found[:, free]).max(axis=1, initial=0) <= AWAY * np.abs(starts[:, free]).max(initial=0)
+    arrived = np.flatnonzero((residuals < SOLVED) & near)
     groups: list[list[int]] = []
     for i in arrived[np.argsort(residuals[arrived], kind="stable")]:
         for group in groups:
@@ -111,7 +123,7 @@ def fixed_points(maps: Dynamics, starts: np.ndarray, held: np.ndarray, free: np.
                 break
         else:
             groups.append([i])
-    groups.sort(key=len, reverse=True)
+    groups.sort(key=lambda group: (-sum(i < len(starts) for i in group), -len(group)))
     at = np.flatnonzero(free)
     points, line = [], False
     for group in groups[:STARTS]:
@@ -123,7 +135,18 @@ def fixed_points(maps: Dynamics, starts: np.ndarray, held: np.ndarray, free: np.
         off = np.abs(new[0] - h)[free].max(initial=0)
         order = np.argsort(-np.abs(eigenvalues), kind="stable")
         spread = float(np.ptp(found[group], axis=0).max(initial=0))
-        points.append(FixedPoint(h, float(off), eigenvalues[order], len(group), spread, float(step[0])))
+        led = sum(i < len(starts) for i in group)
+        points.append(FixedPoint(h, float(off), eigenvalues[order], led, spread, float(step[0])))
         if line:
             break
-    return FixedPoints(tuple(points), len(starts), len(arrived), line)
+    return FixedPoints(tuple(points), len(starts), int((arrived < len(starts)).sum()), line)
+
+
+def _settled(maps: Dynamics, starts: np.ndarray, free: np.ndarray, t: int) -> np.ndarray:
+    """The states after a while of no gradient; those that ran away meanwhile are as they were."""
+    h = starts
+    for _ in range(SETTLING):
+        before, h = h, np.where(free, maps.move(h, 0.0, t)[0], h)
+        if np.array_equal(before, h):
+            break
+    return np.where(np.isfinite(h).all(axis=1, keepdims=True), h, starts)

@@ -7,20 +7,26 @@ fitted again without it: what the share falls by is what the mechanism is worth.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadInput, unknown
+from ..lab.contenders import RuleContender, contender_of
+from ..lab.describe import describe, digest
 from ..lab.statistics import RESAMPLES
 from ..lab.sweep import stack, sweep
 from ..lab.tune import tune
+from ..rules import files
 from ..rules.contract import Rule
+from ..tasks.contract import Task
 from . import rebuild
 from .explanation import Explanation
 
-REMOVABLE = ("momentum", *rebuild.MECHANISMS)
+REMOVABLE = tuple(rebuild.MECHANISMS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,21 +95,24 @@ class Proof:
 def prove(
     found: Explanation,
     *,
-    baselines: Sequence[str] = ("momentum", "rmsprop", "adam"),
+    baselines: Sequence[str] | Mapping[str, Rule] = ("momentum", "rmsprop", "adam"),
     without: Sequence[str] = REMOVABLE,
     seeds: int = 128,
     trials: int = 500,
-    steps: int = rebuild.STEPS,
+    rounds: int = rebuild.ROUNDS,
+    keep: Path | None = None,
     progress: Callable[[str, str], None] = lambda label, doing: None,
 ) -> Proof:
     """Run a rule, the tuned baselines and the rule rebuilt from its explanation on the same unseen problems.
 
     Args:
-        baselines: rules by name, each tuned for the mean of its losses.
-        without: the mechanisms to leave out in turn, of "momentum", "clipping", "schedule", "adaptation".
+        baselines: names of rules, each tuned for the mean of its losses, and once more with a clip and a schedule; or
+            rules that are tuned already, by label.
+        without: the mechanisms to leave out in turn, of "momentum", "clipping", "schedule", "adaptation", "feedback".
         seeds: how many problems; training, tuning and the fits use others.
         trials: settings tried of each baseline.
-        steps: of each of the two fits that rebuild a rule.
+        rounds: of the fit that rebuilds a rule, after its first; one that leaves a mechanism out goes on from there.
+        keep: a folder for the fitted rules; those that are there already are not fitted again.
         progress: told what is being done.
 
     Raises:
@@ -115,16 +124,40 @@ def prove(
         if mechanism not in REMOVABLE:
             raise unknown("mechanism", mechanism, REMOVABLE, "osc.explain(...).verdict")
     rules: dict[str, Rule] = {"original": found.rule}
-    for name in baselines:
-        progress(name, "tuning")
-        rules[name] = tune(name, found.task, trials=trials, seeds=seeds, score="mean").best
+    if not isinstance(baselines, Mapping):
+        baselines = _tuned(baselines, found.task, trials, seeds, progress)
+    rules |= baselines
     progress("rebuilt", "fitting")
-    rules["rebuilt"] = found.rebuilt if steps == rebuild.STEPS else rebuild.rebuilt(found, steps=steps)
+    rules["rebuilt"] = _kept(keep, found, None, rounds, lambda: rebuild.rebuilt(found, rounds=rounds))
     for mechanism in without:
         progress(f"without {mechanism}", "fitting")
-        rules[f"without {mechanism}"] = rebuild.rebuilt(found, mechanism, steps)
+        make = functools.partial(rebuild.rebuilt, found, mechanism, min(rounds, 1), rules["rebuilt"])
+        rules[f"without {mechanism}"] = _kept(keep, found, mechanism, rounds, make)
     scores = {name: _scores(rule, found, seeds) for name, rule in rules.items()}
     return Proof(rules, scores, tuple(baselines))
+
+
+def _kept(folder: Path | None, found: Explanation, without: str | None, rounds: int, make: Callable[[], Rule]) -> Rule:
+    if folder is None:
+        return make()
+    path = folder / f"rebuilt-{digest(describe((found.rule, found.task, without, rounds)))[:16]}.safetensors"
+    if not path.exists():
+        files.write(make(), path)
+    return files.read(path)[0]
+
+
+def _tuned(
+    names: Sequence[str], task: Task, trials: int, seeds: int, progress: Callable[[str, str], None]
+) -> dict[str, Rule]:
+    found = {}
+    for contender in (contender_of(name, True) for name in names):
+        assert isinstance(contender, RuleContender)
+        for each in (contender, contender.annealed(task.steps)):
+            progress(each.label, "tuning")
+            found[each.label] = tune(
+                each.rule, task, trials=trials, seeds=seeds, score="mean", space=each.free, extend=False
+            ).best
+    return found
 
 
 def _scores(rule: Rule, found: Explanation, seeds: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Rebuild a rule from its mechanisms: an ordinary rule, fitted to what the original does.
 
-The verdict says where to begin. Then the original's behaviour on training problems is imitated twice: first its steps,
-on the very gradients that it met; then its trajectories, the rebuilt rule meeting gradients of its own making. No loss
-is minimised but the distance to what the original does, and no problem is used that an evaluation draws.
+The verdict says where to begin. Then the original's steps are imitated: on the very gradients that it met on training
+problems, and, round by round, on those that the rebuilt rule meets there in its place, for a small error leads to
+states that the original never saw (Ross et al., 2011). No loss of a task is minimised, nor even looked at, and no
+problem is used that an evaluation draws.
 """
 
 from __future__ import annotations
@@ -10,260 +11,225 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from ..lab.drive import cast
 from ..lab.engine import advance, begin
-from ..rules.adaptive import Adam
 from ..rules.contract import Rule
 from ..rules.mechanisms import Mechanisms
-from ..rules.schedules import Cosine
-from ..rules.wrappers import ClipByValue, Scheduled
-from ..tasks.batches import Everything
 from ..tasks.contract import Task
-from .explanation import Explanation
 
-PROBLEMS, FIRST = 128, 3 * 2**30
+if TYPE_CHECKING:
+    from .explanation import Explanation
+
+PROBLEMS, FIRST = 64, 3 * 2**30
 """How many training problems, and the first of their seeds: evaluation, tuning and confirmation never draw these."""
+HORIZON = 60
+"""Steps that are imitated: by then a run of the paper's tasks has done nearly all that it does."""
+LANES = 240
+"""Of how many coordinates, of all the problems'."""
 BUDGET = 2**28
-"""How many bytes what is done on them may take: of a large task there are fewer."""
-TOGETHER = 32
-"""Problems a step of the fit sees."""
-STEPS = 500
-"""Steps of either fit."""
-RATE = 0.02
-SIZES = 2
-TERMS = 3
+"""How many bytes a run of the problems may record: of a large task there are fewer."""
+ROUNDS, KEPT = 3, 2
+"""How often the rebuilt rule's own gradients are asked about, and how many of the last rounds are imitated at once."""
+TRIES = 40
+"""Evaluations of the first fit's errors; each later one, which begins nearby, has half as many."""
+TERMS = 2
+PULL = 3e-3
+"""How much a weight's distance from the first guess counts: it only keeps what nothing depends on where it is."""
 MECHANISMS = {
+    "momentum": ("betas",),
     "clipping": ("limit", "longest"),
-    "schedule": ("swells", "times"),
-    "adaptation": ("memories", "size", "rate_powers", "memory_powers", "intake_powers"),
+    "schedule": ("times", "timed"),
+    "adaptation": ("memories", "size", "sized"),
+    "feedback": ("slope", "stride", "felt"),
 }
-"""The fields that say each mechanism beside momentum."""
-POSITIVE, SHARES = ("limit", "longest", "size", "times"), ("betas", "memories")
+"""The fields that say each mechanism."""
+POSITIVE, SHARES = ("alphas", "limit", "longest", "size", "times", "slope", "stride"), ("betas", "memories")
 """The fields fitted by their logarithms, and by their logits."""
 
-
-Leaves = dict[str, Any]
-"""A rule's arrays by field, in coordinates in which every number has a meaning."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Behaviour:
-    """What a rule does on training problems: leaves of shape (problems, steps, …)."""
-
-    params: Any
-    """With the start, (problems, steps + 1, …)."""
-    grads: Any
-    steps: Any
-    losses: Any
-    """Before each step, (problems, steps)."""
+Heard = tuple[np.ndarray, np.ndarray]
+"""Gradients, and the original's steps on them, each of shape (steps, lanes)."""
 
 
-def rebuilt(found: Explanation, without: str | None = None, steps: int = STEPS) -> Mechanisms:
+def rebuilt(
+    found: Explanation, without: str | None = None, rounds: int = ROUNDS, start: Mechanisms | None = None
+) -> Mechanisms:
     """The rule rebuilt from an explanation, as a rule of leaves that can be used, tuned, trained and saved.
 
     Args:
-        without: a mechanism to leave out: "momentum", "clipping", "schedule" or "adaptation".
-        steps: of each of the two fits.
+        without: a mechanism to leave out, one of `MECHANISMS`.
+        rounds: how often the rebuilt rule's own gradients are imitated too.
+        start: where to begin, such as the whole rule that a mechanism is left out of; by default at the first guess.
     """
     with jax.enable_x64(False):
-        seen = behaviour(found.rule, found.task)
-        leaves = _free(first_guess(found, without))
-        held = without == "momentum"
-        count = len(seen.losses)
-        leaves = _fitted(functools.partial(_imitated, seen=seen, held=held), leaves, steps, count)
-        if isinstance(_problem(found.task, 0).batches, Everything):
-            leaves = _fitted(
-                functools.partial(_followed, seen=seen, task=found.task, floor=found.task.optimum or 0.0, held=held),
-                leaves,
-                steps,
-                count,
-            )
-        made = _rule(leaves, held)
-    return jax.tree.map(lambda leaf: np.asarray(leaf) if leaf.ndim else float(leaf), made)
+        rule, task = cast(found.rule, "float32"), cast(found.task, "float32")
+        grads, steps = met(rule, task, FIRST)
+        bound = 10 * np.abs(grads).max()
+        heard = [(grads, steps)]
+        guess = first_guess(found, grads, steps) if start is None else start
+        fit = _Fit(guess.replace(**dict.fromkeys(MECHANISMS.get(without or "", ()))), _typical(steps))
+        answer = jax.jit(functools.partial(_steps, rule))
+        fit.to(heard, TRIES if start is None else TRIES // 2)
+        # What a rule that looks across an array would do on other gradients cannot be asked lane by lane.
+        for k in range(rounds if rule.elementwise else 0):
+            own = np.nan_to_num(np.clip(met(fit.rule, task, FIRST + (k + 1) * PROBLEMS)[0], -bound, bound))
+            heard = [heard[0], *heard[1:][1 - KEPT :], (own, np.asarray(answer(own)))]
+            fit.to(heard, TRIES // 2)
+        return jax.tree.map(lambda leaf: np.asarray(leaf) if leaf.ndim else float(leaf), fit.rule)
 
 
-def first_guess(found: Explanation, without: str | None = None) -> Mechanisms:
-    """The verdict as a rule, before anything is fitted: a term for each that was read, and further ones of no rate."""
-    terms = list(found.modes.terms) if found.modes is not None else [(0.5, found.clipping.slope / 2)]
-    main = max(terms, key=_reach)
-    while len(terms) < TERMS:  # further terms, faster and slower, begin at nothing
-        terms.append((1 - (1 - main[0]) * 3.0 ** (len(terms) - 1.5), 0.0))
-    terms = sorted(terms, key=_reach, reverse=True)[:TERMS]
-    if without == "momentum":
-        terms = [(0.0, sum(map(_reach, terms)) / 4)]
-    n = len(terms)
-    limit = found.clipping.limit if found.clipping.present else 10 * found.visits.quantiles(0.999)[0]
-    swells, end = _swells(found.schedule.rates, found.reference)
-    power = found.adaptation.exponent / 2 if found.adaptation.present else 0.0
-    made = Mechanisms(
-        betas=np.clip([beta for beta, _ in terms], 1e-3, 0.999),
-        alphas=np.array([alpha for _, alpha in terms]) * end / 2**power,  # at the typical size z is log 2
-        limit=float(max(limit, 1e-3 * found.visits.size)),
-        longest=2 * max(float(np.abs(found.adaptation.steps).max(initial=0)), found.clipping.slope * found.visits.size),
-        swells=swells,
-        times=_times(len(found.schedule.rates)),
-        memories=np.array([0.6, 0.95])[:SIZES],
-        size=found.visits.size,
-        rate_powers=np.tile([*[0.0] * (SIZES - 1), power, 0.0], (n, 1)),
-        memory_powers=np.zeros((n, SIZES + 1)),
-        intake_powers=np.zeros((n, SIZES + 1)),
+def first_guess(found: Explanation, grads: np.ndarray, steps: np.ndarray) -> Mechanisms:
+    """The verdict's momentum, with the scales of what was met; all else begins at nothing.
+
+    Args:
+        grads, steps: what the original met and did, of shape (steps, lanes).
+    """
+    terms = list(found.modes.terms) if found.modes is not None else []
+    betas = [beta for beta, _ in terms if 0.3 < beta < 0.98][:TERMS]
+    betas += [1 - 0.1 * 0.5**n for n in range(TERMS - len(betas))]
+    largest, longest = (max(float(np.abs(x).max(initial=0)), 1e-30) for x in (grads, steps))
+    early = np.abs(grads[: HORIZON // 3])
+    size = float(np.median(early[early > 0])) if early.any() else 1.0
+    limit = min(largest, found.clipping.limit) if found.clipping.present else largest
+    limit = max(limit, size)
+    plain = np.sqrt(np.mean(steps[0] ** 2) / np.mean((limit * np.tanh(grads[0] / limit)) ** 2))
+    n = len(betas)
+    return Mechanisms(
+        alphas=np.full(n, max(plain / n, 1e-12)),
+        betas=np.array(betas),
+        limit=limit,
+        longest=2 * longest,
+        times=np.array([3.0, 20.0]),
+        timed=np.zeros((3, n, 2)),
+        memories=np.array([0.6, 0.95]),
+        size=size,
+        sized=np.zeros((3, n, 3)),
+        slope=size,
+        stride=longest / 2,
+        felt=np.zeros((3, n, 2)),
     )
-    return made.replace(**dict.fromkeys(MECHANISMS.get(without or "", ())))
 
 
-def _reach(term: tuple[float, float]) -> float:
-    beta, alpha = term
-    return abs(alpha) / max(1 - beta, 1e-6)
-
-
-def _swells(rates: np.ndarray, reference: int) -> tuple[np.ndarray, float]:
-    """The swells that say a schedule best, and the rate at its end over that at the reference step."""
-    if not (rates > 0).all():
-        return np.zeros(2), 1.0
-    k = np.arange(len(rates))[:, None]
-    basis = np.concatenate([np.exp(-k / _times(len(rates))), np.ones_like(k)], axis=1)
-    # What is below a hundredth of the peak moves nothing, and its logarithm would outweigh all the rest.
-    seen = np.maximum(rates, 0.01 * rates.max())
-    *swells, end = np.linalg.lstsq(basis, np.log(seen / rates[reference - 1]), rcond=None)[0]
-    return np.array(swells), float(np.exp(end))
-
-
-def _times(steps: int) -> np.ndarray:
-    return np.array([steps / 40, steps / 4])
-
-
-def behaviour(rule: Rule, task: Task) -> Behaviour:
-    """What `rule` does on the training problems, in float32."""
-    made = jax.jit(jax.vmap(functools.partial(_run, cast(rule, "float32"), cast(task, "float32"))))(_seeds(task))
-    return Behaviour(*jax.tree.map(np.asarray, made))
-
-
-def _seeds(task: Task) -> np.ndarray:
+def met(rule: Rule, task: Task, first: int) -> Heard:
+    """The gradients that a rule meets on training problems, and its steps, of `LANES` coordinates at the most."""
     start = jax.eval_shape(lambda: _problem(task, 0).start)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(start))
-    count = max(1, min(PROBLEMS, BUDGET // (12 * numbers * task.steps)))
-    return np.arange(FIRST, FIRST + count).astype(np.uint32)
+    steps = min(HORIZON, task.steps)
+    count = max(1, min(PROBLEMS, BUDGET // (8 * numbers * steps)))
+    seeds = np.arange(first, first + count).astype(np.uint32)
+    made = jax.jit(jax.vmap(functools.partial(_run, rule, task, steps)))(seeds)
+    grads, moves = (np.concatenate([_laid(leaf) for leaf in jax.tree.leaves(tree)], 1) for tree in made)
+    chosen = np.sort(np.random.default_rng(0).permutation(grads.shape[1])[:LANES])
+    return grads[:, chosen], moves[:, chosen]
+
+
+def _laid(leaf: Any) -> np.ndarray:
+    """(problems, steps, …) as (steps, lanes)."""
+    leaf = np.moveaxis(np.asarray(leaf), 1, 0)
+    return leaf.reshape(len(leaf), -1)
 
 
 def _problem(task: Task, seed: Any) -> Any:
     return task.sample(jax.random.fold_in(jax.random.key(seed), 0))
 
 
-def _run(rule: Rule, task: Task, seed: Any) -> tuple[Any, ...]:
+def _run(rule: Rule, task: Task, steps: int, seed: Any) -> Any:
     problem = _problem(task, seed)
     drawn = problem.batches.begin(jax.random.fold_in(jax.random.key(seed), 1))
 
     def step(carry: tuple[Any, Any], k: Any) -> tuple[Any, Any]:
         lane, drawn = carry
         batch, drawn = problem.batches.draw(drawn, k)
-        new, moment = advance(rule, problem, lane, k, batch)
-        return (new, drawn), (lane.params, moment["grads"], moment["steps"], problem.loss(lane.params))
+        lane, moment = advance(rule, problem, lane, k, batch)
+        return (lane, drawn), (moment["grads"], moment["steps"])
 
-    (lane, _), (params, grads, steps, losses) = jax.lax.scan(
-        step, (begin(rule, problem.start), drawn), jnp.arange(task.steps)
-    )
-    params = jax.tree.map(lambda way, end: jnp.concatenate([way, end[None]]), params, lane.params)
-    return params, grads, steps, losses
+    return jax.lax.scan(step, (begin(rule, problem.start), drawn), jnp.arange(steps))[1]
 
 
-def _fitted(loss: Callable[..., Any], leaves: Leaves, steps: int, count: int) -> Leaves:
-    """Adam on a fit's loss, on `TOGETHER` of `count` problems a step; a gradient that is not finite counts as none."""
-    outer = Scheduled(ClipByValue(Adam(), 0.1), lr=Cosine(RATE, steps))
+def _steps(rule: Rule, grads: Any) -> Any:
+    """A rule's steps on given gradients, both of shape (steps, lanes)."""
 
-    @jax.jit
-    def take(leaves: Leaves, states: Any, k: Any, which: Any) -> tuple[Leaves, Any]:
-        value, gradient = jax.value_and_grad(loss)(leaves, which)
-        sound = jnp.isfinite(value) & jnp.stack([jnp.isfinite(g).all() for g in gradient.values()]).all()
-        moves = {n: outer.update(jnp.where(sound, g, 0), states[n], leaves[n], k + 1, jnp) for n, g in gradient.items()}
-        return {n: leaves[n] + move for n, (move, _) in moves.items()}, {n: state for n, (_, state) in moves.items()}
+    def step(state: Any, x: Any) -> tuple[Any, Any]:
+        g, k = x
+        move, state = rule.update(g, state, jnp.zeros_like(g), k + 1, jnp)
+        return state, move
 
-    draw, first = np.random.default_rng(0), leaves
-    states = {n: outer.init(leaf, jnp) for n, leaf in leaves.items()}
-    for k in range(steps):
-        leaves, states = take(leaves, states, np.int32(k), draw.choice(count, min(TOGETHER, count), replace=False))
-    # The guess may be the rule itself, which no step improves.
-    return min((first, leaves), key=lambda each: _order(loss(each, np.arange(count))))
+    return jax.lax.scan(step, rule.init(jnp.zeros_like(grads[0]), jnp), (grads, jnp.arange(len(grads))))[1]
 
 
-def _order(value: Any) -> float:
-    return float(value) if np.isfinite(value) else np.inf
+def _typical(steps: np.ndarray) -> np.ndarray:
+    """The mean squared step at each time, (steps, 1)."""
+    square = np.mean(steps**2, 1, keepdims=True)
+    return square + 1e-6 * square.max() + 1e-30
 
 
-def _imitated(leaves: Leaves, which: Any, seen: Behaviour, held: bool) -> Any:
-    """How far the steps on the original's own gradients are from its steps, as a share of their size at that time."""
-    rule = _rule(leaves, held)
-    grads, wanted = (jax.tree.map(lambda x: jnp.asarray(x)[which], tree) for tree in (seen.grads, seen.steps))
+class _Fit:
+    """A rule of mechanisms on its way to another's steps, by Levenberg's and Marquardt's method."""
 
-    def along(grads: Any) -> Any:  # of one array of parameters, (problems, steps, …)
-        def step(state: Any, x: Any) -> tuple[Any, Any]:
-            g, k = x
-            move, state = rule.update(g, state, jnp.zeros_like(g), k + 1, jnp)
-            return state, move
+    def __init__(self, guess: Mechanisms, typical: np.ndarray) -> None:
+        """`typical` is the original's mean squared step at each time, of shape (steps, 1)."""
+        self.typical = typical
+        flat, self.back = ravel_pytree(_free(guess))
+        self.u = self.first = np.asarray(flat)
+        self.cost, self.slopes = jax.jit(self._cost), jax.jit(self._slopes)
 
-        sequence = jnp.moveaxis(grads, 1, 0)
-        state = rule.init(jnp.zeros_like(sequence[0]), jnp)
-        return jnp.moveaxis(jax.lax.scan(step, state, (sequence, jnp.arange(len(sequence))))[1], 0, 1)
+    @property
+    def rule(self) -> Mechanisms:
+        return _rule(self.back(self.u))
 
-    return _mean(
-        [
-            _share(along(g), s, (0, *range(2, s.ndim)))
-            for g, s in zip(jax.tree.leaves(grads), jax.tree.leaves(wanted), strict=True)
-        ]
-    )
+    def to(self, heard: list[Heard], tries: int) -> None:
+        """Fit the steps that were heard, from where the last fit ended."""
+        grads, steps = (np.concatenate(x, 1) for x in zip(*heard, strict=True))
+        # An error counts by the step that it spoils; at quieter times by the root of that, or only the first few steps
+        # would be learned; and a lane that strays by what it does itself.
+        weight = np.sqrt(np.sqrt(self.typical) / np.mean(np.sqrt(self.typical)) / (self.typical + 0.1 * steps**2))
+        given = grads, steps, (weight / np.sqrt(steps.size)).astype(np.float32)
+        least, damping = self.cost(self.u, *given), 0.1
+        normal, slope = self.slopes(self.u, *given)
+        for _ in range(tries):
+            scaled = np.asarray(normal) + damping * np.diag(np.diag(normal))
+            trial = (self.u - np.linalg.solve(scaled, slope)).astype(np.float32)
+            cost = self.cost(trial, *given)
+            if cost < least:
+                self.u, least, damping = trial, cost, damping / 4
+                normal, slope = self.slopes(self.u, *given)
+            else:
+                damping *= 4
 
+    def _errors(self, u: Any, grads: Any, steps: Any, weight: Any) -> Any:
+        off = (_steps(_rule(self.back(u)), grads) - steps) * weight
+        return jnp.concatenate([off.ravel(), PULL * (u - self.first)])
 
-def _followed(leaves: Leaves, which: Any, seen: Behaviour, task: Task, floor: float, held: bool) -> Any:
-    """How far the rule's own trajectories are from the original's: in the parameters, and in the root of the loss."""
-    run = jax.vmap(functools.partial(_run, _rule(leaves, held), cast(task, "float32")))
-    params, _, _, losses = run(jnp.asarray(_seeds(task))[which])
-    wanted, told = (jax.tree.map(lambda x: jnp.asarray(x)[which], tree) for tree in (seen.params, seen.losses))
-    roots = [jnp.sqrt(jnp.maximum(x - floor, 0) + 1e-6 * (told[:, :1] - floor)) for x in (losses, told)]
-    ways = [_distance(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(wanted), strict=True)]
-    return _mean(ways) + jnp.mean((roots[0] - roots[1]) ** 2 / roots[1][:, :1] ** 2)
+    def _cost(self, u: Any, *given: Any) -> Any:
+        return jnp.sum(self._errors(u, *given) ** 2)
 
-
-def _share(got: Any, wanted: Any, axes: tuple[int, ...]) -> Any:
-    size = jnp.mean(wanted**2, axes, keepdims=True)
-    return jnp.mean((got - wanted) ** 2 / (size + 1e-12 + 1e-4 * size.max()))
-
-
-def _distance(got: Any, wanted: Any) -> Any:
-    """Mean squared distance, as a share of how far the original went; bounded, that one stray run count as one."""
-    axes = tuple(range(2, wanted.ndim))
-    went = jnp.mean((wanted - wanted[:, :1]) ** 2, axes).max(1, keepdims=True)
-    far = jnp.mean((got - wanted) ** 2, axes) / (went + 1e-12)
-    return jnp.mean(far / (1 + far))
-
-
-def _mean(values: list[Any]) -> Any:
-    return sum(values) / len(values)
+    def _slopes(self, u: Any, *given: Any) -> tuple[Any, Any]:
+        """JᵀJ and Jᵀe of the errors e."""
+        errors, along = jax.linearize(lambda u: self._errors(u, *given), u)
+        J = jax.vmap(along)(jnp.eye(len(u)))
+        return J @ J.T, J @ errors
 
 
-def _free(rule: Mechanisms) -> Leaves:
+def _free(rule: Mechanisms) -> dict[str, Any]:
+    """A rule's arrays by field, in coordinates in which every number has a meaning."""
     to: dict[str, Callable[[Any], Any]] = dict.fromkeys(POSITIVE, np.log) | dict.fromkeys(SHARES, _logit)
     given = {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}
     return {n: jnp.asarray(to.get(n, np.asarray)(x), jnp.float32) for n, x in given.items() if x is not None}
 
 
-def _rule(leaves: Leaves, held: bool) -> Mechanisms:
-    """The rule of some leaves. `held` keeps what it remembers at nothing: momentum taken away."""
+def _rule(leaves: dict[str, Any]) -> Mechanisms:
     back: dict[str, Callable[[Any], Any]] = dict.fromkeys(POSITIVE, jnp.exp) | dict.fromkeys(SHARES, _logistic)
-    made: dict[str, Any] = {n: back[n](x) if n in back else x for n, x in leaves.items()}
-    if held:
-        made["betas"] = jnp.full_like(made["betas"], 1e-6)
-        if "memory_powers" in made:
-            made["memory_powers"] = jnp.zeros_like(made["memory_powers"])
-    return Mechanisms(**made)
+    return Mechanisms(**{n: back[n](x) if n in back else x for n, x in leaves.items()})
 
 
 def _logit(x: Any) -> Any:
-    return np.log(x) - np.log1p(-x)
+    return np.log(x) - np.log1p(-np.asarray(x))
 
 
 def _logistic(u: Any) -> Any:

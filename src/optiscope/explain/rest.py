@@ -35,8 +35,11 @@ class Rest:
         """The derivatives at n points under no gradient, those in g taken over ± the probe."""
         if self.probe == 0:
             return self.maps.linear(h, 0.0, t)
-        up, down = self.maps.linear(h, self.probe, t), self.maps.linear(h, -self.probe, t)
-        mean = Linear(*((a + b) / 2 for a, b in zip(up, down, strict=True)))
+        if self.parts.records.any():
+            up, down = self.maps.linear(h, self.probe, t), self.maps.linear(h, -self.probe, t)
+            mean = Linear(*((a + b) / 2 for a, b in zip(up, down, strict=True)))
+        else:  # the jump is in g alone
+            mean = self.maps.linear(h, 0.0, t)
         (F_up, S_up), (F_down, S_down) = (self.maps.move(h, sign * self.probe, t) for sign in (1, -1))
         return mean._replace(F_g=(F_up - F_down) / (2 * self.probe), S_g=(S_up - S_down) / (2 * self.probe))
 
