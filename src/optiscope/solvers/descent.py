@@ -38,16 +38,14 @@ class State(NamedTuple):
     t: Any
     search: Any
     memory: Any
-    first: Any
-    """The value at the start."""
-    largest: Any
-    """The largest gradient's norm so far."""
-    least: Any
-    """The smallest gradient's norm so far."""
+    seen: Any
+    """The value at the start, and the largest and the smallest norm of the gradient so far; an array of shape (3,)."""
     idle: Any
     """How many steps running brought no progress that rounding does not blur."""
+    anew: Any
+    """Whether the next trial, which repeats x, is where steepest descent begins."""
     plain: Any
-    """Whether the memory is empty, so that p is steepest descent."""
+    """Whether p is steepest descent, and the memory counts as empty."""
     outside: Any
     """Whether this search has met a value that is not finite."""
 
@@ -64,11 +62,11 @@ class LineSearchMethod(Method):
 
     @abstractmethod
     def learn(self, memory: Any, move: Move, plain: Any) -> Any:
-        """The memory after a move; `plain` says that it was empty before."""
+        """The memory after a move; where `plain`, what it held before counts as forgotten."""
 
     @abstractmethod
     def direction(self, memory: Any, g: Any, free: Any) -> Any:
-        """p; steepest descent for an empty memory."""
+        """p, from a memory that is not empty."""
 
     unit_steps = True
     """Whether t = 1 is the natural step once the memory is not empty."""
@@ -89,10 +87,9 @@ class LineSearchMethod(Method):
             t=jnp.ones_like(nan),
             search=self._search(problem).begin(nan, nan),
             memory=self.forget(x),
-            first=nan,
-            largest=jnp.zeros((), x.dtype),
-            least=nan,
+            seen=jnp.full(3, jnp.nan, x.dtype),
             idle=jnp.int32(0),
+            anew=jnp.bool_(True),
             plain=jnp.bool_(True),
             outside=jnp.bool_(False),
         )
@@ -100,68 +97,63 @@ class LineSearchMethod(Method):
     def step(self, problem: Smooth, budget: Budget, w: State) -> State:
         x = problem.clipped(w.x + w.t * w.p)
         value, gradient = problem.value_and_grad(x)
-        starting = w.walk.evaluations.function == 0
-        slope = jnp.vdot(gradient, w.p)
-        search, t, verdict = self._search(problem).judge(w.search, w.t, value, slope)
-        accept = starting | (verdict == ACCEPT)
-        # A direction along which nothing is found is given up for steepest descent, once.
-        retry = ~accept & (verdict == FAIL) & ~w.plain
+        search, t, verdict = self._search(problem).judge(w.search, w.t, value, jnp.vdot(gradient, w.p))
         w = w._replace(
             walk=w.walk.called(1, function=1, gradient=1),
             outside=w.outside | ~(jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))),
         )
-        moved = (accept, starting, x, value, gradient)
-        w_next = jax.lax.cond(
-            accept | retry,
-            lambda w: self._arrived(problem, budget, moved, w),
-            lambda w: w._replace(search=search, t=t),
+        return jax.lax.cond(
+            w.anew | (verdict == ACCEPT),
+            lambda w: self._arrived(problem, budget, w, x, value, gradient),
+            lambda w: self._refused(w, search, t, verdict),
             w,
         )
-        failed = (verdict == FAIL) & ~accept & ~retry
-        why = jnp.where(w.outside, EDGE, STALLED)
-        return w_next._replace(walk=w_next.walk._replace(status=jnp.where(failed, why, w_next.walk.status)))
 
     def finish(self, problem: Smooth, w: State) -> Ended:
         norm = jnp.max(jnp.abs(problem.projected(w.x, w.gradient)))
         walk = certified(problem, w.walk, w.x, w.x0, w.value, w.gradient)
         return Ended(walk, w.x, w.value, w.gradient, norm)
 
-    def _arrived(self, problem: Smooth, budget: Budget, moved: tuple[Any, ...], w: State) -> State:
-        """The state at a new point, or at the old one with the memory gone."""
-        accept, starting, x, value, gradient = moved
-        x, value, gradient = (
-            jnp.where(accept, new, old) for new, old in ((x, w.x), (value, w.value), (gradient, w.gradient))
+    def _refused(self, w: State, search: Any, t: Any, verdict: Any) -> State:
+        """A direction along which nothing is found is given up for steepest descent, once."""
+        failed = verdict == FAIL
+        return w._replace(
+            walk=w.walk._replace(status=first_of((failed & w.plain & w.outside, EDGE), (failed & w.plain, STALLED))),
+            p=jnp.where(failed, 0, w.p),
+            t=t,
+            search=search,
+            anew=failed,
         )
-        s, y = x - w.x, gradient - w.gradient
-        plain = starting | ~accept
-        memory = _where(plain, self.forget(x), self.learn(w.memory, Move(w.p, s, y, gradient), w.plain))
+
+    def _arrived(self, problem: Smooth, budget: Budget, w: State, x: Any, value: Any, gradient: Any) -> State:
+        """The state at a new point, or again at the old one without the memory."""
+        move = Move(w.p, x - w.x, gradient - w.gradient, gradient)
+        memory = self.learn(w.memory, move, w.plain | w.anew)
         free = problem.free(x, gradient)
         p = self.direction(memory, gradient, free)
-        slope = jnp.vdot(gradient, p)
         # A direction that does not descend is a sign that the memory has lost its meaning.
-        bad = ~(slope < 0)
-        memory, plain = _where(bad, self.forget(x), memory), plain | bad
-        p = jnp.where(bad, jnp.where(free, -gradient, 0), p)
+        plain = w.anew | ~(jnp.vdot(gradient, p) < 0)
+        p = jnp.where(plain, jnp.where(free, -gradient, 0), p)
         slope = jnp.vdot(gradient, p)
         norm = jnp.max(jnp.abs(problem.projected(x, gradient)))
-        first, largest = jnp.where(starting, value, w.first), jnp.maximum(norm, w.largest)
+        first, largest, least = w.seen
         drop = w.value - value
-        progress = starting | (drop > 10 * eps(x) * jnp.abs(value)) | (norm < w.least / 2)
+        progress = jnp.isnan(first) | (drop > 10 * eps(x) * jnp.abs(value)) | (norm < least / 2)
         idle = jnp.where(progress, 0, w.idle + 1)
-        walk = w.walk._replace(iterations=w.walk.iterations + jnp.where(accept & ~starting, 1, 0))
+        seen = jnp.stack([jnp.where(jnp.isnan(first), value, first), jnp.fmax(norm, largest), jnp.fmin(norm, least)])
+        walk = w.walk._replace(iterations=w.walk.iterations + ~w.anew)
         walk = walk._replace(
             status=first_of(
                 (~(jnp.isfinite(value) & jnp.isfinite(norm)), NOT_FINITE),
-                (bottomless(value, first, x, w.x0), UNBOUNDED),
-                (norm <= tolerance(budget.tol, largest), CONVERGED),
+                (bottomless(value, seen[0], x, w.x0), UNBOUNDED),
+                (norm <= tolerance(budget.tol, seen[1]), CONVERGED),
                 (idle >= IDLE, STALLED),
                 (budget.spent(walk), ITERATIONS),
             )
         )
-        walk = walk.saw(accept, x, value=value, gradient_norm=norm)
-        walk = walk.saw(
-            accept & ~starting, x, step=w.t, ratio=drop / -jnp.vdot(w.gradient, s), curvature=jnp.vdot(s, y)
-        )
+        walk = walk.saw(True, x, value=value, gradient_norm=norm)
+        ratio, curvature = drop / -jnp.vdot(w.gradient, move.s), jnp.vdot(move.s, move.y)
+        walk = walk.saw(~w.anew, x, step=w.t, ratio=ratio, curvature=curvature)
         return State(
             walk=walk,
             x=x,
@@ -169,26 +161,21 @@ class LineSearchMethod(Method):
             value=value,
             gradient=gradient,
             p=p,
-            t=self._first_t(w, p, slope, drop, plain, starting),
+            t=self._first_t(p, slope, drop, plain),
             search=self._search(problem).begin(value, slope),
             memory=memory,
-            first=first,
-            largest=largest,
-            least=jnp.where(starting, norm, jnp.minimum(norm, w.least)),
+            seen=seen,
             idle=idle,
+            anew=jnp.bool_(False),
             plain=plain,
             outside=jnp.bool_(False),
         )
 
-    def _first_t(self, w: State, p: Any, slope: Any, drop: Any, plain: Any, starting: Any) -> Any:
+    def _first_t(self, p: Any, slope: Any, drop: Any, plain: Any) -> Any:
         """The first trial along p: at the very start no farther than 1."""
         short = jnp.minimum(1.0, 1 / jnp.linalg.norm(p))
         if self.unit_steps:
             return jnp.where(plain, short, 1.0)
         # As if this step were to lower the value as much as the last one did (Nocedal & Wright, 2006, equation 3.60).
         like_last = -2.02 * drop / slope
-        return jnp.where(~starting & (like_last > 0) & jnp.isfinite(like_last), like_last, short)
-
-
-def _where(condition: Any, yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+        return jnp.where((like_last > 0) & jnp.isfinite(like_last), like_last, short)

@@ -27,6 +27,8 @@ FAR = 1e-4
 """Where Gauss–Newton would still go so far, beside the way so far, the Hessian is asked whether there is a minimum."""
 BLIND = 5
 """Steps to take when no decrease can be seen any more."""
+SLACK = 1e-6
+"""By what part a step may exceed the radius."""
 ENOUGH = 1e-4
 """A trial is taken if the decrease is this part of the foreseen one."""
 
@@ -368,14 +370,19 @@ def _multiplier(model: Model, radius: Any, m: int) -> Any:
     known = model.rank(m)
     s, c = jnp.where(known, model.s, 1), jnp.where(known, model.c, 0)
 
-    def off(lam: Any) -> tuple[Any, Any]:
+    def length(lam: Any) -> tuple[Any, Any]:
+        """‖D p‖ and its derivative with the sign turned."""
         z = s * c / (s**2 + lam)
         size = jnp.linalg.norm(z)
         return size, jnp.sum(z**2 / (s**2 + lam)) / jnp.where(size > 0, size, 1)
 
-    def hebden(_: int, lam: Any) -> Any:
-        size, fall = off(lam)
-        return jnp.maximum(lam + size / radius * (size - radius) / jnp.where(fall > 0, fall, 1), 0)
+    def hebden(state: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+        k, lam, size, fall = state
+        lam = jnp.maximum(lam + size / radius * (size - radius) / jnp.where(fall > 0, fall, 1), 0)
+        return k + 1, lam, *length(lam)
 
-    size, _ = off(jnp.zeros_like(radius))
-    return jnp.where(size <= radius, 0, jax.lax.fori_loop(0, 10, hebden, jnp.zeros_like(radius)))
+    def far(state: tuple[Any, Any, Any, Any]) -> Any:
+        return (state[0] < 10) & (state[2] > (1 + SLACK) * radius)
+
+    zero = jnp.zeros_like(radius)
+    return jax.lax.while_loop(far, hebden, (jnp.int32(0), zero, *length(zero)))[1]

@@ -78,8 +78,7 @@ class Bracket(NamedTuple):
     low: Any
     high: Any
     tries: Any
-    final: Any
-    """Whether the next trial is taken as it is."""
+    """The trials so far; more than TRIES say that the next one is taken as it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +96,7 @@ class StrongWolfe(Search):
     def begin(self, value: Any, slope: Any) -> Bracket:
         zero = jnp.zeros_like(value)
         start = Point(zero, value, slope).packed()
-        return Bracket(start, start, Point(zero + jnp.inf, zero, zero).packed(), jnp.int32(0), jnp.bool_(False))
+        return Bracket(start, start, Point(zero + jnp.inf, zero, zero).packed(), jnp.int32(0))
 
     def judge(self, state: Bracket, t: Any, value: Any, slope: Any) -> tuple[Bracket, Any, Any]:
         start, before, here = Point(*state.start), Point(*state.low), Point(t, value, slope)
@@ -118,11 +117,12 @@ class StrongWolfe(Search):
         width = jnp.abs(high.t - low.t)
         lost = (state.tries >= TRIES) | (bracketed & (width <= eps(value) * jnp.maximum(low.t, high.t)))
         # The last resort is the best point found: lower than the start, though steeper than asked.
-        rescue = lost & (low.t > 0) & ~state.final
-        verdict = jnp.where(good | state.final, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
+        final = state.tries > TRIES
+        rescue = lost & (low.t > 0) & ~final
+        verdict = jnp.where(good | final, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
         further = _extrapolated(before, here)
         t = jnp.where(rescue, low.t, jnp.where(bracketed, _cubic(low, high, noise), further))
-        return Bracket(state.start, lowest, highest, state.tries + 1, rescue), t, verdict
+        return Bracket(state.start, lowest, highest, jnp.where(rescue, TRIES, state.tries) + 1), t, verdict
 
 
 def _extrapolated(before: Point, here: Point) -> Any:

@@ -30,14 +30,15 @@ class BFGS(LineSearchMethod):
     def learn(self, memory: Any, move: Move, plain: Any) -> Any:
         s, y = move.s, move.y
         sy, positive = _curvature(s, y)
-        H = memory * jnp.where(plain & positive, sy / jnp.vdot(y, y), 1)
-        Hy = H @ y
-        cross = jnp.outer(s, Hy) / sy
-        updated = H - cross - cross.T + (1 + jnp.vdot(y, Hy) / sy) * jnp.outer(s, s) / sy
-        return jnp.where(positive, updated, memory)
+        rho = jnp.where(positive, 1 / sy, 0)
+        gamma = jnp.where(positive, sy / jnp.vdot(y, y), 1)
+        Hy = jnp.where(plain, gamma * y, memory @ y)
+        # The update is symmetric and of rank two.
+        u, v = rho * s, Hy - (1 + rho * jnp.vdot(y, Hy)) / 2 * s
+        return jnp.where(plain, gamma * self.forget(s), memory) - jnp.outer(u, v) - jnp.outer(v, u)
 
     def direction(self, memory: Any, g: Any, free: Any) -> Any:
-        return -memory @ g
+        return -(memory @ g)
 
 
 class Pairs(NamedTuple):
@@ -71,9 +72,9 @@ class LBFGS(LineSearchMethod):
 
     def learn(self, memory: Any, move: Move, plain: Any) -> Any:
         _, positive = _curvature(move.s, move.y)
-        S, Y = memory
+        S, Y = jax.tree.map(lambda pairs: jnp.where(plain, 0, pairs), memory)
         longer = Pairs(jnp.concatenate([S[1:], move.s[None]]), jnp.concatenate([Y[1:], move.y[None]]))
-        return Pairs(*(jnp.where(positive, new, old) for new, old in zip(longer, memory, strict=True)))
+        return Pairs(*(jnp.where(positive, new, old) for new, old in zip(longer, (S, Y), strict=True)))
 
     def direction(self, memory: Any, g: Any, free: Any) -> Any:
         S, Y = (jnp.where(free[None, :], pairs, 0) for pairs in memory)
