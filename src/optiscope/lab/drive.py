@@ -235,7 +235,9 @@ def compiled(function: Callable, *arguments: Any, **statics: Any) -> tuple[Any, 
         return _programs[key], 0.0
     begun = time.perf_counter()
     lowered = jax.jit(function, static_argnames=tuple(statics)).lower(*arguments, **statics)
-    _programs[key] = lowered.compile()
+    # What is run once need not be fast, and random numbers take the compiler long.
+    quickly: dict[str, str | bool] | None = {"xla_backend_optimization_level": "1"} if function is draw else None
+    _programs[key] = lowered.compile(quickly)
     if "lapack_" in lowered.as_text():
         _alone.add(_programs[key])
     if len(_programs) > PROGRAMS:
