@@ -1,9 +1,9 @@
-"""The tuning protocol of Maheswaranathan et al. (2021, section 3), the best of 2,500 settings on 128 seeds of 200 steps,
-for Momentum, RMSProp and Adam on random quadratics and on Rosenbrock; seconds, and scores on unseen problems.
+"""The tuning protocol of Maheswaranathan et al. (2021, section 3): the best of 2,500 settings on 128 seeds.
 
-The score is the mean of the losses that 200 steps saw, over the first one. That of 1,024 quadratics has a standard
-error of about 3 % (RMSProp, Adam), so the tuned rules are scored on 32 sets of so many, and heavy ball, with the rates
-that are best in theory for these eigenvalues, beside them.
+For Momentum, RMSProp and Adam on random quadratics and on Rosenbrock: seconds, and scores on unseen problems. The score
+is the mean of the losses that 200 steps saw, over the first one. That of 1,024 quadratics has a standard error of about
+3 % (RMSProp, Adam), so the tuned rules are scored on 32 sets of so many, and heavy ball, with the rates that are best
+in theory for these eigenvalues, beside them.
 """
 
 from __future__ import annotations
