@@ -19,6 +19,8 @@ from .visits import Visits
 PER_ARM = 64
 BEYOND = 10.0
 """How far beyond the gradients met the arms go, as a factor: a clip may show there."""
+VARIES = 1.25
+"""The ratio of rates from which they depend on the gradient, though the exponent be 0."""
 SETTLING = 1000
 """Steps under a constant gradient before Newton's method takes over."""
 
@@ -41,6 +43,8 @@ class Adaptation:
     """The slope of log rate against log |g| over the gradients met; 0 for momentum, −1 for RMSProp and Adam."""
     interval: tuple[float, float]
     """The least and the most over both arms and the halves of each."""
+    extremes: tuple[float, float]
+    """The least and the largest rate over the gradients met."""
     corner: float
     """The |g| from which the rate is more than a tenth away from that at the smallest; infinite where it never is."""
     left_out: int
@@ -50,7 +54,9 @@ class Adaptation:
 
     @property
     def present(self) -> bool:
-        return bool(abs(self.exponent) > 0.05)
+        """Whether the rate falls as a power of the gradient's size, or goes up and down with it."""
+        least, most = self.extremes
+        return bool(abs(self.exponent) > 0.05 or most > VARIES * abs(least))
 
 
 def adaptation(alone: Rest, h: np.ndarray, t: int, visits: Visits) -> Adaptation:
@@ -83,9 +89,11 @@ def adaptation(alone: Rest, h: np.ndarray, t: int, visits: Visits) -> Adaptation
     rates = _rates(alone, found, t) if len(g) else np.zeros(0)
     usable = np.abs(g) <= 1.001 * high
     exponent, interval = _exponent(g[usable], rates[usable])
+    extremes = (float(rates[usable].min()), float(rates[usable].max())) if usable.any() else (np.nan, np.nan)
+    grows = tuple(n for n, grow in zip(maps.names, grown, strict=True) if grow)
     return Adaptation(
         g, found, residuals[kept], maps.move(found, g, t)[1] if len(g) else g, rates, exponent, interval,
-        _corner(g, rates), int((~kept).sum()), tuple(n for n, grow in zip(maps.names, grown, strict=True) if grow),
+        extremes, _corner(g, rates), int((~kept).sum()), grows,
     )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def explain(rule: Rule, task: Task, *, seed: int = 0) -> Explanation:
     elif np.isfinite(alone.linear(h, t).F_h).all():
         read = modes(alone.linear(h, t), told.free, h)
         slow = _slow(alone, seen, held, t)
-        projections = _projected(seen.states, read)
+        projections = projected(seen.states, read)
         edge = stability(alone, h, t)
     else:
         notes.append("∂F/∂h is not finite at the fixed point, so there are no linear modes to read there")
@@ -195,7 +195,7 @@ def _slow(alone: Rest, seen: Visits, held: np.ndarray, t: int) -> np.ndarray:
     return np.array(found)
 
 
-def _projected(states: np.ndarray, read: Modes) -> np.ndarray:
+def projected(states: np.ndarray, read: Modes) -> np.ndarray:
     """Coordinates of states along the real directions of the two farthest-reaching modes, by least squares."""
     basis = np.zeros((states.shape[1], 2))
     directions = [part for m in read.modes for part in (m.right.real, m.right.imag) if part.any()]

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ..lab.sweep import stack, sweep
 from ..lab.tune import tune
 from ..rules import files
 from ..rules.contract import Rule
+from ..rules.mechanisms import Mechanisms
 from ..tasks.contract import Task
 from . import rebuild
 from .explanation import Explanation
@@ -128,22 +129,25 @@ def prove(
         baselines = _tuned(baselines, found.task, trials, seeds, progress)
     rules |= baselines
     progress("rebuilt", "fitting")
-    rules["rebuilt"] = _kept(keep, found, None, rounds, lambda: rebuild.rebuilt(found, rounds=rounds))
+    fit = (lambda: found.rebuilt) if rounds == rebuild.ROUNDS else (lambda: rebuild.rebuilt(found, rounds=rounds))
+    rules["rebuilt"] = whole = _kept(keep, found, None, rounds, fit)
     for mechanism in without:
         progress(f"without {mechanism}", "fitting")
-        make = functools.partial(rebuild.rebuilt, found, mechanism, min(rounds, 1), rules["rebuilt"])
+        make = functools.partial(rebuild.rebuilt, found, mechanism, min(rounds, 1), whole)
         rules[f"without {mechanism}"] = _kept(keep, found, mechanism, rounds, make)
     scores = {name: _scores(rule, found, seeds) for name, rule in rules.items()}
     return Proof(rules, scores, tuple(baselines))
 
 
-def _kept(folder: Path | None, found: Explanation, without: str | None, rounds: int, make: Callable[[], Rule]) -> Rule:
+def _kept(
+    folder: Path | None, found: Explanation, without: str | None, rounds: int, make: Callable[[], Mechanisms]
+) -> Mechanisms:
     if folder is None:
         return make()
     path = folder / f"rebuilt-{digest(describe((found.rule, found.task, without, rounds)))[:16]}.safetensors"
     if not path.exists():
         files.write(make(), path)
-    return files.read(path)[0]
+    return cast(Mechanisms, files.read(path)[0])
 
 
 def _tuned(

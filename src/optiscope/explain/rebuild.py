@@ -35,11 +35,11 @@ LANES = 240
 """Of how many coordinates, of all the problems'."""
 BUDGET = 2**28
 """How many bytes a run of the problems may record: of a large task there are fewer."""
-ROUNDS, KEPT = 3, 2
+ROUNDS, KEPT = 5, 2
 """How often the rebuilt rule's own gradients are asked about, and how many of the last rounds are imitated at once."""
-TRIES = 40
-"""Evaluations of the first fit's errors; each later one, which begins nearby, has half as many."""
-TERMS = 2
+TRIES = 60
+"""Steps of the first fit; each later one, which begins nearby, has half as many."""
+TERMS = 3
 PULL = 3e-3
 """How much a weight's distance from the first guess counts: it only keeps what nothing depends on where it is."""
 MECHANISMS = {
@@ -49,7 +49,7 @@ MECHANISMS = {
     "adaptation": ("memories", "size", "sized"),
     "feedback": ("slope", "stride", "felt"),
 }
-"""The fields that say each mechanism."""
+"""The fields that say each mechanism. All but the last are the verdict's; what the last step was, it does not read."""
 POSITIVE, SHARES = ("alphas", "limit", "longest", "size", "times", "slope", "stride"), ("betas", "memories")
 """The fields fitted by their logarithms, and by their logits."""
 
@@ -176,7 +176,8 @@ class _Fit:
         """`typical` is the original's mean squared step at each time, of shape (steps, 1)."""
         self.typical = typical
         flat, self.back = ravel_pytree(_free(guess))
-        self.u = self.first = np.asarray(flat)
+        self.u: Any = np.asarray(flat)
+        self.first = self.u
         self.cost, self.slopes = jax.jit(self._cost), jax.jit(self._slopes)
 
     @property

@@ -118,7 +118,10 @@ def _adaptation(curve: Adaptation) -> Finding:
     if not np.isfinite(curve.exponent):
         return Finding("adaptation", False, "adaptation not read", {}, {}, "no rates along the arms")
     words = f"adaptation exponent {curve.exponent:.2g}" if curve.present else "no adaptation"
-    figures = {"exponent": curve.exponent, "from": curve.corner}
+    least, most = curve.extremes
+    if curve.present and most > abs(least) and not min(curve.interval) * max(curve.interval) > 0:
+        words = f"adaptation of the rate between {least:.3g} and {most:.3g}"
+    figures = {"exponent": curve.exponent, "from": curve.corner, "least rate": least, "most": most}
     evidence = f"{len(curve.grads)} fixed points under constant gradients; interval: over the arms and their halves"
     return Finding("adaptation", curve.present, words, figures, {"exponent": curve.interval}, evidence)
 

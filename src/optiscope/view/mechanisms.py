@@ -3,6 +3,7 @@ schedule it keeps, how it adapts."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 import matplotlib
@@ -10,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..explain.explanation import Explanation
+from ..explain.explanation import Explanation, projected
 from . import style
 
 WIDTH, HEIGHT = 8.4, 3.1
@@ -56,7 +57,12 @@ def _states(found: Explanation, left: Axes, right: Axes) -> None:
     x, y = found.projections.T if len(found.projections) else np.zeros((2, 0))
     if y.any():
         left.plot(x, y, ".", color=MET, markersize=2, alpha=0.5, label="visited", rasterized=True)
-        left.plot(0, 0, "*", color="black", markersize=11, label="fixed point")
+        assert found.modes is not None
+        for stable, mark, label in ((True, "*", "stable fixed point"), (False, "X", "unstable")):
+            points = [p.h for p in found.dynamics.points if p.stable == stable]
+            if points:
+                at = projected(np.array(points), found.modes).T
+                left.plot(*at, mark, color="black", markersize=11, linestyle="none", label=label)
         left.set_ylabel("second mode")
         left.legend(loc="best")
     elif x.any():
@@ -67,7 +73,8 @@ def _states(found: Explanation, left: Axes, right: Axes) -> None:
     else:
         _say(left, "no mode along which a state could be drawn")
     left.set_xlabel("state along the farthest-reaching mode")
-    left.set_title(f"States ({len(found.dynamics.points)} fixed point{'s' * (len(found.dynamics.points) != 1)})")
+    count = "a line of" if found.dynamics.line else len(found.dynamics.points)
+    left.set_title(f"States ({count} fixed point{'s' * (count != 1)})")
     _eigenvalues(found, right)
 
 
@@ -113,7 +120,8 @@ def _clipping(found: Explanation, left: Axes, right: Axes) -> None:
     if right.lines:
         right.legend(loc="best", fontsize=7)
     right.set(xlabel="log₁₀ |g| of the gradients met", ylabel="density")
-    right.set_title(f"{clip.beyond:.1%} [{clip.interval[0]:.1%}, {clip.interval[1]:.1%}] beyond the linear range")
+    low, high = clip.interval
+    right.set_title(_wrapped(f"{clip.beyond:.1%} [{low:.1%}, {high:.1%}] of them beyond the linear range"))
 
 
 def _schedule(found: Explanation, left: Axes, right: Axes) -> None:
@@ -125,7 +133,7 @@ def _schedule(found: Explanation, left: Axes, right: Axes) -> None:
     left.set(xlabel="step", ylabel="effective learning rate")
     left.set_ylim(bottom=min(0.0, 1.05 * float(np.nanmin(plan.rates))))
     left.legend(loc="best")
-    left.set_title(plan.words[0].upper() + plan.words[1:])
+    left.set_title(_wrapped(plan.words[0].upper() + plan.words[1:]))
     way = found.rest.states - found.rest.states[-1]
     kept = np.ptp(way, axis=0).argsort()[::-1][:8]
     kept = kept[np.ptp(way, axis=0)[kept] > 0]
@@ -162,6 +170,10 @@ def _adaptation(found: Explanation, left: Axes, right: Axes) -> None:
     right.set(xlabel="|g|", ylabel="effective learning rate")
     low, high = curve.interval
     right.set_title(f"Exponent {curve.exponent:.2g} [{low:.2g}, {high:.2g}]")
+
+
+def _wrapped(title: str) -> str:
+    return textwrap.fill(title, 46)
 
 
 def _say(axes: Axes, words: str) -> None:
