@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 @click.option("--task", default="quadratic", show_default=True, help="What the rule is run on.")
 @click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--format", "ending", default="png", show_default=True, type=click.Choice(["png", "svg", "pdf"]))
+@click.option(
+    "--prove", "proven", is_flag=True, help="Rebuild it from its mechanisms, and leave each out; takes minutes."
+)
 @common
-def explain(rule: str, task: str, batch: str | None, ending: str, as_json: bool, seed: int, out: str) -> None:
+def explain(
+    rule: str, task: str, batch: str | None, ending: str, proven: bool, as_json: bool, seed: int, out: str
+) -> None:
     """Take RULE apart: its momentum, clipping, schedule and adaptation, read off its dynamics.
 
     RULE is one of 'optiscope rules', such as adam:lr=0.01; a trained one of the zoo; or a file that osc.save wrote.
     """
     from .. import atomic, tasks, view
-    from ..explain import explanation
+    from ..explain import explanation, prove
 
     made = tasks.task(task, **batch_setting(batch))
     folder = atomic.folder(out)
@@ -35,6 +40,9 @@ def explain(rule: str, task: str, batch: str | None, ending: str, as_json: bool,
     stem = f"explain-{found.rule.name}-{made.name}"
     picture = view.save(view.figure(found), folder / f"{stem}.{ending}")
     facts = {**_facts(found), "picture": str(picture)}
+    proof = prove(found, keep=folder, progress=_say) if proven else None
+    if proof is not None:
+        facts |= {"proof": proof.table, "proof_sentence": proof.sentence}
     with atomic.replacing(folder / f"{stem}.json") as temporary:
         temporary.write_text(console.dumps(facts), encoding="utf-8")
     if as_json:
@@ -51,6 +59,9 @@ def explain(rule: str, task: str, batch: str | None, ending: str, as_json: bool,
         click.echo(f"heavy ball at its best for this spectrum: momentum {short(beta, 4)} with rate {short(alpha, 4)}")
     for note in found.notes:
         click.echo(f"note: {note}")
+    if proof is not None:
+        click.echo(f"\n{proof.sentence}")
+        console.table(["rule", "mean ± s.e.", "diverged", "share of the gain [95 %]"], list(map(_share, proof.table)))
     click.echo(f"\npicture: {picture}\nall numbers: {folder / stem}.json")
 
 
@@ -61,6 +72,15 @@ def _rule(text: str) -> Rule:
     if text in learning.zoo() or text.endswith(".safetensors"):
         return learning.load(text)
     return rules.parse(text)[0]
+
+
+def _say(label: str, doing: str) -> None:
+    click.echo(f"{doing} {label}", err=True)
+
+
+def _share(row: dict[str, Any]) -> list[str]:
+    share = f"{short(row['share'], 3)} [{short(row['low'], 3)}, {short(row['high'], 3)}]"
+    return [row["rule"], f"{short(row['mean'], 4)} ± {short(row['standard_error'], 2)}", str(row["diverged"]), share]
 
 
 def _figures(finding: Any) -> str:

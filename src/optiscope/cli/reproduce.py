@@ -20,7 +20,7 @@ QUICK = ("quadratic", "rosenbrock")
 @click.option("--zoo", is_flag=True, help="Take the trained optimizers that come with the package; train none.")
 @click.option("--trials", default=2500, show_default=True, type=click.IntRange(1, 2**20), help="Settings a baseline.")
 @click.option("--seeds", default=128, show_default=True, type=click.IntRange(2, 2**20), help="Unseen problems.")
-@click.option("--quick", is_flag=True, help=f"From the zoo, {' and '.join(QUICK)} alone, less of all.")
+@click.option("--quick", is_flag=True, help=f"Under 5 minutes: {' and '.join(QUICK)}, from the zoo.")
 @common
 def reproduce(
     families: tuple[str, ...], zoo: bool, trials: int, seeds: int, quick: bool, as_json: bool, seed: int, out: str
@@ -32,12 +32,11 @@ def reproduce(
     on from where it was interrupted, if the same command is given again.
     """
     from .. import atomic, learning, view
-    from ..explain import explain, prove, rebuild
+    from ..explain import explain, prove
+    from ..explain.proof import REMOVABLE
 
-    rounds, without = rebuild.ROUNDS, tuple(rebuild.MECHANISMS)
     if quick:
         zoo, trials, seeds, families = True, min(trials, 256), min(seeds, 64), families or QUICK
-        rounds, without = 1, ()
     families = families or tuple(learning.FAMILIES)
     for family in families:
         if family not in learning.FAMILIES:
@@ -59,10 +58,12 @@ def reproduce(
         contests.append(learning.contested(family, rule, trials=trials, seeds=seeds, store=store, progress=tell))
         say(f"{family}: taking it apart")
         explanations[f"gru-{family}"] = found = explain(rule, contests[-1].task)
+        rivals = {side.label: side.rule for side in contests[-1].baselines}
+        count = len(contests[-1].learned[0].scores)
+        without = () if quick else REMOVABLE
         proofs[f"gru-{family}"] = prove(
-            found, baselines={side.label: side.rule for side in contests[-1].baselines}, without=without,
-            seeds=len(contests[-1].learned[0].scores), rounds=rounds, keep=folder, progress=tell,
-        )  # fmt: skip
+            found, baselines=rivals, without=without, seeds=count, keep=folder, progress=tell
+        )
     pictures = {"losses": view.save(view.contest_curves(contests), folder / "losses.svg")}
     for label, found in explanations.items():
         pictures[label] = view.save(view.figure(found), folder / f"mechanisms-{label}.svg")

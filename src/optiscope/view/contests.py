@@ -38,7 +38,7 @@ def contest_curves(contests: Sequence[Contest]) -> Figure:
             curves.set_xlabel("step")
         rows[1][0].set_ylabel("loss over the first")
         handles = {h.get_label(): h for axes in rows[1] for h in axes.get_lines()}
-        drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+        drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=round(1.4 * len(contests)))
     return drawn
 
 
