@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--format", "ending", default="png", show_default=True, type=click.Choice(["png", "svg", "pdf"]))
 @click.option(
-    "--prove", "proven", is_flag=True, help="Rebuild it from its mechanisms, and leave each out; takes minutes."
+    "--prove", "proven", is_flag=True, help="Rebuild it, whole and without each mechanism: minutes."
 )
 @common
 def explain(
