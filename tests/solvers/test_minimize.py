@@ -241,6 +241,20 @@ def test_ran_out():
     assert "max_iterations" in s.status.sentence
 
 
+@pytest.mark.parametrize("method", ["gauss-newton", "lm"])
+def test_refused_trials_run_out_too(method):
+    """Jennrich & Sampson's problem, on whose start a Gauss–Newton step must be halved often."""
+    k, x0 = np.arange(1.0, 11), np.array([0.3, 0.4])
+
+    def residual(x):
+        return 2 + 2 * k - jnp.exp(k * x[0]) - jnp.exp(k * x[1])
+
+    for most in (3, 4, 5, 6, 7, 8):
+        s = least_squares(residual, x0, method=method, max_iterations=most)
+        assert s.status.name == "iterations"
+        assert s.iterations == most
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [

@@ -158,9 +158,10 @@ class LeastSquares(Method):
             (settled, RANK_DEFICIENT),
             (True, STALLED),
         )
-        walk = w.walk._replace(
-            iterations=w.walk.iterations + running, status=jnp.where(last, ended, w.walk.status)
-        ).called(running * (1 + 2 * self.bends), function=running, hvp=running * self.bends)
+        walk = w.walk._replace(iterations=w.walk.iterations + running)
+        walk = walk.called(running * (1 + 2 * self.bends), function=running, hvp=running * self.bends)
+        spent = running & ~accept & budget.spent(walk)
+        walk = walk._replace(status=jnp.where(last, ended, jnp.where(spent, ITERATIONS, walk.status)))
         walk = walk.saw(
             running,
             w.x,

@@ -91,10 +91,12 @@ class TrustRegion(Method):
         )
         extent = jnp.maximum(jnp.linalg.norm(w.D * w.x), jnp.linalg.norm(w.D * (w.x - w.x0)))
         last = running & ~accept & (length <= eps(value) * extent)
-        status = first_of((last & ~finite, EDGE), (last | invisible, STALLED))
-        walk = w.walk._replace(
-            iterations=w.walk.iterations + running, status=jnp.where(running, status, w.walk.status)
-        ).called(running * (1 + 2 * products), function=running, hvp=running * products)
+        walk = w.walk._replace(iterations=w.walk.iterations + running)
+        walk = walk.called(running * (1 + 2 * products), function=running, hvp=running * products)
+        status = first_of(
+            (last & ~finite, EDGE), (last | invisible, STALLED), (~accept & budget.spent(walk), ITERATIONS)
+        )
+        walk = walk._replace(status=jnp.where(running, status, walk.status))
         walk = walk.saw(
             running,
             w.x,

@@ -32,10 +32,11 @@ class BFGS(LineSearchMethod):
         sy, positive = _curvature(s, y)
         rho = jnp.where(positive, 1 / sy, 0)
         gamma = jnp.where(positive, sy / jnp.vdot(y, y), 1)
-        Hy = jnp.where(plain, gamma * y, memory @ y)
+        H = jax.lax.cond(plain, lambda: gamma * self.forget(s), lambda: memory)
+        Hy = H @ y
         # The update is symmetric and of rank two.
         u, v = rho * s, Hy - (1 + rho * jnp.vdot(y, Hy)) / 2 * s
-        return jnp.where(plain, gamma * self.forget(s), memory) - jnp.outer(u, v) - jnp.outer(v, u)
+        return H - jnp.outer(u, v) - jnp.outer(v, u)
 
     def direction(self, memory: Any, g: Any, free: Any) -> Any:
         return -(memory @ g)
