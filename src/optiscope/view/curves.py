@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 from ..lab.compare import Comparison
 from . import style
 
+TOP = 100.0
+"""How far above the highest start the axis of losses goes, in starts."""
+
 
 def loss_curves(comparison: Comparison) -> Figure:
     """The mean loss of each rule against the step, with a band of one standard error, on a log axis.
 
     Where the task's optimum is known the axis is the loss above it, or the curves would end in one line. A step at
-    which any seed has diverged has no mean, and a rule's curve stops before it.
+    which any seed has diverged has no mean, and a rule's curve stops before it, most often above the picture's edge.
     """
     with matplotlib.rc_context(style.SETTINGS):
         drawn = style.figure(9, 5)
@@ -31,16 +34,19 @@ def draw_losses(axes: Axes, comparison: Comparison) -> None:
     """The same into axes that are there, with no legend."""
     floor = comparison.task.optimum
     looks = style.lines(comparison.labels)
+    starts = []
     for entry in comparison.entries:
         runs = entry.runs
         count = len(runs.loss)
         with np.errstate(invalid="ignore"):  # ∞ − ∞ where a run has diverged: no mean, no band, as said above
             mean = runs.loss.mean(axis=0, dtype=float) - (floor or 0.0)
             error = runs.loss.std(axis=0, ddof=1, dtype=float) / count**0.5 if count > 1 else np.zeros_like(mean)
+        starts.append(mean[0])
         look = looks[entry.contender.label]
         axes.plot(runs.at, mean, label=_caption(entry.contender.label, int(runs.diverged.sum())), **look)
         axes.fill_between(runs.at, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)
     axes.set_yscale("log", nonpositive="mask")
+    axes.set_ylim(top=min(axes.get_ylim()[1], TOP * max(starts)))
     axes.set_xlabel("step")
     axes.set_ylabel(f"loss − {floor:.6g}, the least there is" if floor else "loss")
 
