@@ -30,7 +30,7 @@ def path(tmp_path):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Pieces of a few settings, so that a small sweep has many."""
-    monkeypatch.setattr(work, "SIZE", 15_000.0)
+    monkeypatch.setattr(work, "SIZE", 6_000.0)
 
 
 @pytest.fixture
