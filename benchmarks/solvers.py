@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "solvers"))
 import mgh
 import nist
 
+import optiscope as osc
 import optiscope.solvers as solvers
 
 OPTIMISTIX = importlib.util.find_spec("optimistix") is not None
@@ -48,6 +50,7 @@ def measure(seed: int = 0) -> dict[str, Any]:
             "speed": speed(),
             "batch": batch(seed),
             "first call seconds": first_calls(),
+            "networks": {"fit": network_fits(seed), "airfoil": network_on_airfoil(seed)},
         }
 
 
@@ -189,6 +192,43 @@ def first_calls() -> dict[str, float]:
     return seconds
 
 
+def network_fits(seed: int, starts: int = 5) -> dict[str, list[float]]:
+    """½ Σ r² of a network 1–16–1 with tanh on 200 rows after at most 2000 iterations, from random starts."""
+    x = np.linspace(-2, 2, 200)
+    y = np.sin(3 * x) + 0.3 * x**2
+
+    def residual(p: Any) -> Any:
+        return jnp.tanh(x[:, None] * p[:16] + p[16:32]) @ p[32:48] + p[48] - y
+
+    def half(p: Any) -> Any:
+        return jnp.sum(residual(p) ** 2) / 2
+
+    drawn = np.random.default_rng(seed).normal(size=(starts, 49))
+    return {
+        "lm": [float(solvers.least_squares(residual, p, max_iterations=2000).value) for p in drawn],
+        "bfgs": [float(solvers.minimize(half, p, max_iterations=2000).value) for p in drawn],
+    }
+
+
+def network_on_airfoil(seed: int, steps: int = 500, seeds: int = 8) -> dict[str, Any]:
+    """Gradients to the loss at which Adam, its rate tuned, ends on the airfoil data with a network 5–32–1, a seed each.
+
+    Every step sees all rows. None where a solver does not come there within the steps.
+    """
+    rivals = ["adam", "newton-cg", "lbfgs"]
+    task = osc.task("airfoil-mlp", batch=None)
+    found = osc.compare(rivals, task, steps=steps, seeds=range(seed, seed + seeds), dtype="float64")
+    runs = {e.contender.label: e.runs for e in found.entries}
+    goals = runs["adam"].final
+    return {
+        name: [
+            int(np.argmax(loss <= goal)) if (loss <= goal).any() else None
+            for loss, goal in zip(runs[name].loss, goals, strict=True)
+        ]
+        for name in rivals
+    }
+
+
 def _interleaved(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
     """Each contender's median milliseconds, turn by turn."""
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -266,4 +306,8 @@ def report(result: dict[str, Any]) -> str:
     if "ratio" in result["batch"]:
         lines.append(f"  ratio: {result['batch']['ratio']:.2f}")
     lines += ["", "First call, seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in result["first call seconds"].items())]
+    lines += ["", "Network 1–16–1, ½ Σ r² at the end, a start each"]
+    lines += [f"  {k}: " + ", ".join(f"{v:.3g}" for v in losses) for k, losses in result["networks"]["fit"].items()]
+    lines += ["Airfoil, network 5–32–1: gradients to tuned Adam's final loss, a seed each"]
+    lines += [f"  {k}: " + ", ".join(map(str, counts)) for k, counts in result["networks"]["airfoil"].items()]
     return "\n".join(lines)
