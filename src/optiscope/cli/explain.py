@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @click.option("--task", default="quadratic", show_default=True, help="What the rule is run on.")
 @click.option("--batch", help="Rows a step sees: a number, or 'all'.")
 @click.option("--format", "ending", default="png", show_default=True, type=click.Choice(["png", "svg", "pdf"]))
-@click.option(
-    "--prove", "proven", is_flag=True, help="Rebuild it, whole and without each mechanism: minutes."
-)
+@click.option("--prove", "proven", is_flag=True, help="Rebuild it, whole and without each mechanism: minutes.")
 @common
 def explain(
     rule: str, task: str, batch: str | None, ending: str, proven: bool, as_json: bool, seed: int, out: str
