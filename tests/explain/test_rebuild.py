@@ -119,7 +119,8 @@ def test_a_share_is_of_the_gain_over_the_best_baseline():
     assert proof.share() == pytest.approx((0.75, 0.75, 0.75))  # on the same problems the noise cancels
     assert proof.share("without schedule")[0] == -np.inf
     assert "recovers 75% [75%, 75%] of the gain over adam tuned" in proof.sentence
-    assert "clipping 25%" in proof.sentence
+    assert "multiplies its score: clipping 1.3, schedule inf" in proof.sentence
+    assert proof.cost("without clipping")[0] == pytest.approx(0.35 / 0.275, rel=1e-2)
     assert [row["rule"] for row in proof.table if row["diverged"]] == ["without schedule"]
 
 

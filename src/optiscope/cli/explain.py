@@ -59,7 +59,8 @@ def explain(
         click.echo(f"note: {note}")
     if proof is not None:
         click.echo(f"\n{proof.sentence}")
-        console.table(["rule", "mean ± s.e.", "diverged", "share of the gain [95 %]"], list(map(_share, proof.table)))
+        heads = ["rule", "mean ± s.e.", "diverged", "share of the gain [95 %]", "times the rebuilt's score"]
+        console.table(heads, list(map(_share, proof.table)))
     click.echo(f"\npicture: {picture}\nall numbers: {folder / stem}.json")
 
 
@@ -78,7 +79,11 @@ def _say(label: str, doing: str) -> None:
 
 def _share(row: dict[str, Any]) -> list[str]:
     share = f"{short(row['share'], 3)} [{short(row['low'], 3)}, {short(row['high'], 3)}]"
-    return [row["rule"], f"{short(row['mean'], 4)} ± {short(row['standard_error'], 2)}", str(row["diverged"]), share]
+    cost = ""
+    if "cost" in row:
+        cost = f"{short(row['cost'], 3)} [{short(row['cost_low'], 3)}, {short(row['cost_high'], 3)}]"
+    mean = f"{short(row['mean'], 4)} ± {short(row['standard_error'], 2)}"
+    return [row["rule"], mean, str(row["diverged"]), share, cost]
 
 
 def _figures(finding: Any) -> str:

@@ -1,7 +1,7 @@
 """An explanation is a claim; this is its test: how much of a rule's gain the rule rebuilt from it recovers.
 
 The gain is the original's over the best tuned baseline. Each mechanism is then left out of the rebuilt rule, which is
-fitted again without it: what the share falls by is what the mechanism is worth.
+fitted again without it: what that does to the score is what the mechanism is worth.
 """
 
 from __future__ import annotations
@@ -55,19 +55,32 @@ class Proof:
 
         Every resampling draws the same seeds for all rules, as they ran on the same problems.
         """
-        draws = np.random.default_rng(0).integers(len(self.scores[name]), size=(RESAMPLES, len(self.scores[name])))
-        found = [self._share(name, self.scores[name], rows) for rows in (np.arange(draws.shape[1])[None], draws)]
-        low, high = np.quantile(found[1], [0.025, 0.975], method="inverted_cdf")
-        return float(found[0][0]), float(low), float(high)
 
-    def _share(self, name: str, own: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        best, original, mine = (x[rows].mean(axis=1) for x in (self.scores[self.best], self.scores["original"], own))
-        with np.errstate(invalid="ignore"):  # ∞ − ∞
+        def figure(rows: np.ndarray) -> np.ndarray:
+            best, original, mine = (self._means(each, rows) for each in (self.best, "original", name))
             return (best - mine) / (best - original)
+
+        return self._resampled(figure)
+
+    def cost(self, name: str) -> tuple[float, float, float]:
+        """By how much a mechanism's absence multiplies the rebuilt rule's score, and the 95 % interval, as `share`."""
+        return self._resampled(lambda rows: self._means(name, rows) / self._means("rebuilt", rows))
+
+    def _resampled(self, figure: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float, float]:
+        n = len(self.scores["original"])
+        draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+        with np.errstate(invalid="ignore"):  # ∞ − ∞
+            (found,), drawn = figure(np.arange(n)[None]), figure(draws)
+        low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+        return float(found), float(low), float(high)
+
+    def _means(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self.scores[name][rows].mean(axis=1)
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """A row a rule: its score with the standard error, and its share of the gain with an interval."""
+        """A row a rule: its score with the standard error, its share of the gain with an interval, and the cost, with
+        its interval, where a mechanism is left out."""
         rows = []
         for name, scores in self.scores.items():
             share, low, high = self.share(name)
@@ -76,6 +89,8 @@ class Proof:
                 {"rule": name, "mean": float(scores.mean()), "standard_error": error, "share": share, "low": low,
                  "high": high, "diverged": int(np.isinf(scores).sum())}
             )  # fmt: skip
+            if name.startswith("without "):
+                rows[-1] |= dict(zip(("cost", "cost_low", "cost_high"), self.cost(name), strict=True))
         return rows
 
     @property
@@ -86,11 +101,11 @@ class Proof:
         share, low, high = self.share()
         said = f"the rebuilt rule recovers {share:.0%} [{low:.0%}, {high:.0%}] of the gain over {self.best} tuned"
         costs = [
-            f"{name.removeprefix('without ')} {share - self.share(name)[0]:.0%}"
+            f"{name.removeprefix('without ')} {self.cost(name)[0]:.2g}"
             for name in self.scores
             if name.startswith("without ")
         ]
-        return said + (f"; leaving out costs: {', '.join(costs)}" if costs else "")
+        return said + (f"; leaving one out multiplies its score: {', '.join(costs)}" if costs else "")
 
 
 def prove(
