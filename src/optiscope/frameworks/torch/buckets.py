@@ -19,7 +19,7 @@ from ...rules.contract import Rule, State
 from ...rules.wrappers import Wrapper
 from .kernels import Advance, compute_dtype
 
-SMALL = 2**15
+SMALL = 2**13
 """Up to this many entries a tensor is copied into its bucket and back; beyond, a call of its own costs less."""
 FULL = 2**18
 """How many entries fill a bucket: what is copied then stays in the processor's cache."""
@@ -46,9 +46,8 @@ class Run:
             line = _line(held[0]).to(dtype)
         else:
             self.lines = room(sum(self.sizes), dtype, held[0].device)
-            self.param_parts = list(self.parts(self.lines[1]))
-            self.are_lines = all(p.ndim == 1 for p in held)
-            line = self._gathered(held, self.lines[1])
+            self.as_is = all(p.ndim == 1 for p in held)
+            line = torch.cat(self._flat(held), out=self.lines[1])
         state = rule.init(line, torch)
         self.arrays = {name: value for name, value in state.items() if value.ndim}
         self.scalars = {name: value for name, value in state.items() if not value.ndim}
@@ -75,15 +74,21 @@ class Run:
             # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
             torch.autograd.graph.increment_version(param)
             return new
+        if not self.plain:
+            grads = list(map(bare, grads))
         params = self.params if self.plain else [bare(p.detach()) for p in self.params]
-        grad_line = self._gathered(grads if self.plain else list(map(bare, grads)), self.lines[0])
-        new = by(t, scalars, grad_line, self._gathered(params, self.lines[1]), self.arrays)
-        torch._foreach_copy_(params, self.param_parts)
+        flat = self._flat(params)
+        # One call, where a copy of each would look up the place of each.
+        grad_line, line = (torch.cat(x, out=y) for x, y in zip((self._flat(grads), flat), self.lines, strict=True))
+        new = by(t, scalars, grad_line, line, self.arrays)
+        if line.dtype == params[0].dtype and (self.as_is or all(p.is_contiguous() for p in params)):
+            torch.split_with_sizes_copy(line, self.sizes, out=flat)
+        else:
+            torch._foreach_copy_(params, list(self.parts(line)))
         return new
 
-    def _gathered(self, tensors: list[Tensor], line: Tensor) -> Tensor:
-        # One call, where a copy of each would look up the place of each.
-        return torch.cat(tensors if self.are_lines else [x.reshape(-1) for x in tensors], out=line)
+    def _flat(self, tensors: list[Tensor]) -> list[Tensor]:
+        return tensors if self.as_is else [x if x.ndim == 1 else x.reshape(-1) for x in tensors]
 
 
 class Bucket:

@@ -198,7 +198,26 @@ def _compile(form: Any, leaves: list[Any], maximize: bool, param: Tensor, scalar
         warnings.simplefilter("ignore")  # torch's compiler imports parts of torch that torch itself deprecates
         traced = make_fx(update, tracing_mode="symbolic")(early, *weights, *lines)
         prelude, main, examples = _split(traced, dtype, device)
-        return Program(dtype, device, scalars, prelude, torch._inductor.compile(main, examples))
+        return Program(dtype, device, scalars, prelude, _kernel(main, examples))
+
+
+def _kernel(main: fx.GraphModule, examples: list[Any]) -> Callable[..., Any]:
+    """The program that torch's compiler makes of a graph, without what it puts around it for the sake of autograd: on
+    tensors of some thousand entries that takes as long as the program itself."""
+    from torch._functorch import config as autograd
+    from torch._inductor import compile_fx
+
+    made: list[Any] = []
+
+    def compile_inner(*args: Any, **options: Any) -> Any:
+        made.append(compile_fx.compile_fx_inner(*args, **options))
+        return made[0]
+
+    # Autograd's own cache would give the whole without compiling what is inside.
+    with autograd.patch(enable_autograd_cache=False):
+        compile_fx.compile_fx(main, examples, inner_compile=compile_inner)
+    program = made[0].current_callable
+    return lambda *arrays: program(list(arrays))
 
 
 def _split(
