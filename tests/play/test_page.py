@@ -30,7 +30,10 @@ def visit(browser, address):
             "console", lambda message: troubles.append(message.text) if message.type in ("error", "warning") else None
         )
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.underway = set()
+        page.on("request", lambda request: (asked.append(request.url), page.underway.add(request)))
+        page.on("requestfinished", lambda request: page.underway.discard(request))
+        page.on("requestfailed", lambda request: page.underway.discard(request))
         page.goto(f"{address}/{hash}")
         drawn(page)
         return page
@@ -69,10 +72,10 @@ def picture(page, canvas="#map"):
 
 
 def still(page):
-    """The picture once it changes no more: heights come after the ways over them."""
+    """The picture once nothing that would change it is under way: heights come after the ways over them."""
     before = None
-    while (now := picture(page)) != before:
-        before = now
+    while page.underway or (now := picture(page)) != before:
+        before = picture(page)
         page.wait_for_timeout(300)
     return now
 
