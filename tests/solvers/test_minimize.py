@@ -8,7 +8,7 @@ import scipy.optimize
 
 import optiscope.solvers as solvers
 from optiscope.errors import BadInput
-from optiscope.solvers import CG, LBFGS, LM, least_squares, minimize, solve_many
+from optiscope.solvers import CG, LBFGS, LM, NewtonCG, least_squares, minimize, solve_many
 
 START = np.array([-1.2, 1.0])
 
@@ -186,6 +186,18 @@ def test_how_it_ends(method):
         assert s.status.name in ends, (case, str(s.status), s.x)
 
 
+def test_newton_cg_learns_a_preconditioner_from_its_products():
+    scales = jnp.logspace(0, 4, 40)
+
+    def f(x):
+        return jnp.sum(scales * (x**2 + x**4))
+
+    plain, taught = (minimize(f, np.full(40, 2.0), method=NewtonCG(memory=m)) for m in (0, 20))
+    assert plain.ok
+    assert taught.ok
+    assert taught.evaluations.hvp < 0.8 * plain.evaluations.hvp
+
+
 @pytest.mark.parametrize("x0", [[0.0, 0.0], [1.0, 0.0]])
 def test_saddles(x0):
     def f(x):
@@ -281,6 +293,7 @@ def test_refused_trials_run_out_too(method):
         (lambda: CG("xx"), "beta of CG"),
         (lambda: LM("xx"), "damping of LM"),
         (lambda: LBFGS(memory=0), "whole number ≥ 1"),
+        (lambda: NewtonCG(memory=-1), "whole number ≥ 0"),
         (lambda: solve_many(rosenbrock, np.float64(1.0)), "leading axis"),
         (lambda: solve_many(bowl, np.ones((3, 2)), (np.ones((2, 2)), 1.0), in_axes=(0, None)), "equally many lanes"),
         (lambda: solve_many(bowl, np.ones((3, 2)), (1.0, 1.0), in_axes=(0,)), "one for each of the 2 args"),

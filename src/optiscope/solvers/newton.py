@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from ..errors import BadInput
 from .certify import certified
+from .quasi_newton import no_pairs
 from .smooth import Smooth, bottomless, tolerance
 from .solution import CONVERGED, EDGE, ITERATIONS, NOT_FINITE, STALLED, UNBOUNDED
 from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
@@ -43,16 +46,16 @@ class TrustRegion(Method):
         """A model, to give the shapes."""
 
     @abstractmethod
-    def model(self, problem: Smooth, x: Any, D: Any) -> tuple[Any, Any, Any]:
-        """What is kept of the Hessian at x, D, which was that of the last x, and the products that this took."""
+    def model(self, problem: Smooth, x: Any, model: Any, D: Any) -> tuple[Any, Any, Any]:
+        """What is kept of the Hessian at x, and D, from what they were at the last x, and the products this took."""
 
     @abstractmethod
     def convex(self, model: Any) -> Any:
         """Whether no negative curvature is known."""
 
     @abstractmethod
-    def solve(self, problem: Smooth, w: State) -> tuple[Any, Any, Any]:
-        """p, Hp, and the products with the Hessian that this took."""
+    def solve(self, problem: Smooth, w: State) -> tuple[Any, Any, Any, Any]:
+        """p, Hp, the products with the Hessian that this took, and the model, which may have learned from them."""
 
     def begin(self, problem: Smooth, x: Any, keep: Keep | None) -> State:
         nan = jnp.full((), jnp.nan, x.dtype)
@@ -73,7 +76,7 @@ class TrustRegion(Method):
     def step(self, problem: Smooth, budget: Budget, w: State) -> State:
         w = jax.lax.cond(w.stale, lambda w: self._arrived(problem, budget, w), lambda w: w, w)
         running = w.walk.status == 0
-        p, Hp, products = self.solve(problem, w)
+        p, Hp, products, model = self.solve(problem, w)
         value = problem.value(w.x + p)
         foreseen = -jnp.vdot(w.gradient, p) - jnp.vdot(p, Hp) / 2
         decrease = w.value - value
@@ -110,6 +113,7 @@ class TrustRegion(Method):
         return w._replace(
             walk=walk,
             x=jnp.where(accept, w.x + p, w.x),
+            model=model,
             radius=jnp.where(running, radius, w.radius),
             stale=accept,
         )
@@ -122,7 +126,7 @@ class TrustRegion(Method):
     def _arrived(self, problem: Smooth, budget: Budget, w: State) -> State:
         starting = w.walk.evaluations.gradient == 0
         value, g = problem.value_and_grad(w.x)
-        model, D, products = self.model(problem, w.x, w.D)
+        model, D, products = self.model(problem, w.x, w.model, w.D)
         norm = jnp.max(jnp.abs(g))
         first, largest = jnp.where(starting, value, w.first), jnp.maximum(norm, w.largest)
         status = first_of(
@@ -159,7 +163,7 @@ class Newton(TrustRegion):
     def blank(self, x: Any) -> Any:
         return Spectrum(jnp.zeros_like(x), jnp.eye(x.size, dtype=x.dtype))
 
-    def model(self, problem: Smooth, x: Any, D: Any) -> tuple[Any, Any, Any]:
+    def model(self, problem: Smooth, x: Any, model: Any, D: Any) -> tuple[Any, Any, Any]:
         H = problem.hessian(x)
         # The gradient's test reports a point whose derivatives are not finite; eigh might not return from it.
         H = jnp.where(jnp.all(jnp.isfinite(H)), H, 0)
@@ -171,10 +175,10 @@ class Newton(TrustRegion):
         eigenvalues = model.eigenvalues
         return eigenvalues[0] >= -jnp.sqrt(eps(eigenvalues)) * jnp.max(jnp.abs(eigenvalues))
 
-    def solve(self, problem: Smooth, w: State) -> tuple[Any, Any, Any]:
+    def solve(self, problem: Smooth, w: State) -> tuple[Any, Any, Any, Any]:
         eigenvalues, Q = w.model
         z = _minimiser(eigenvalues, (w.gradient / w.D) @ Q, w.radius)
-        return (Q @ z) / w.D, w.D * (Q @ (eigenvalues * z)), 0
+        return (Q @ z) / w.D, w.D * (Q @ (eigenvalues * z)), 0, w.model
 
 
 def _minimiser(h: Any, c: Any, radius: Any) -> Any:
@@ -216,41 +220,57 @@ def _minimiser(h: Any, c: Any, radius: Any) -> Any:
 class NewtonCG(TrustRegion):
     """Hessian-free Newton: the model minimised by conjugate gradients, which stop at the region's boundary, at negative
     curvature, or when the residual is below min(½, √‖g‖) ‖g‖ (Steihaug, 1983; Nocedal & Wright, 2006, algorithm 7.2).
+
+    The gradients are preconditioned by the inverse Hessian of the last `memory` pairs of a direction and the Hessian
+    times it, which the iterations before have left (Morales & Nocedal, 2000); by none where `memory` is 0.
     """
 
-    def blank(self, x: Any) -> Any:
-        return ()
+    memory: int = 20
 
-    def model(self, problem: Smooth, x: Any, D: Any) -> tuple[Any, Any, Any]:
-        return (), jnp.ones_like(x), 0
+    def __post_init__(self) -> None:
+        if isinstance(self.memory, bool) or not isinstance(self.memory, int) or self.memory < 0:
+            raise BadInput(f"memory of NewtonCG must be a whole number ≥ 0, not {self.memory!r}")
+
+    def blank(self, x: Any) -> Any:
+        return no_pairs(self.memory, x)
+
+    def model(self, problem: Smooth, x: Any, model: Any, D: Any) -> tuple[Any, Any, Any]:
+        return model, jnp.ones_like(x), 0
 
     def convex(self, model: Any) -> Any:
         return True
 
-    def solve(self, problem: Smooth, w: State) -> tuple[Any, Any, Any]:
+    def solve(self, problem: Smooth, w: State) -> tuple[Any, Any, Any, Any]:
         g, radius = w.gradient, w.radius
         norm = jnp.linalg.norm(g)
         # Relative to the largest so far: √‖g‖ of a gradient in other units would be another method.
         enough = jnp.minimum(0.5, jnp.sqrt(norm / jnp.where(w.largest > 0, w.largest, 1))) * norm
+        running = w.walk.status == 0
+
+        def conditioned(r: Any) -> Any:
+            return w.model.inverse(r) if self.memory else r
 
         def going(s: tuple) -> Any:
-            k, _, _, r, _, done = s
+            k, _, _, r, *_, done = s
             return ~done & (jnp.linalg.norm(r) > enough) & (k < 2 * g.size)
 
         def cg(s: tuple) -> tuple:
-            k, z, Hz, r, d, _ = s
+            k, z, Hz, r, y, d, pairs, _ = s
             Hd = problem.hvp(w.x, d)
-            dHd, rr = jnp.vdot(d, Hd), jnp.vdot(r, r)
-            alpha = rr / dHd
+            dHd, ry = jnp.vdot(d, Hd), jnp.vdot(r, y)
+            alpha = ry / dHd
             leaves = (dHd <= 0) | ~(jnp.linalg.norm(z + alpha * d) < radius)
             alpha = jnp.where(leaves, _to_boundary(z, d, radius), alpha)
             z, Hz, r = z + alpha * d, Hz + alpha * Hd, r + alpha * Hd
-            return k + 1, z, Hz, r, -r + jnp.vdot(r, r) / rr * d, leaves
+            if self.memory:
+                pairs = jax.tree.map(functools.partial(jnp.where, dHd > 0), pairs.longer(d, Hd), pairs)
+            y = conditioned(r)
+            return k + 1, z, Hz, r, y, -y + jnp.vdot(r, y) / ry * d, pairs, leaves
 
-        zero = jnp.zeros_like(g)
-        running = w.walk.status == 0
-        k, p, Hp, *_ = jax.lax.while_loop(going, cg, (jnp.int32(0), zero, zero, g, -g, ~running))
-        return p, Hp, k
+        zero, y = jnp.zeros_like(g), conditioned(g)
+        begin = jnp.int32(0), zero, zero, g, y, -y, w.model, ~running
+        k, p, Hp, *_, pairs, _ = jax.lax.while_loop(going, cg, begin)
+        return p, Hp, k, pairs
 
 
 def _to_boundary(z: Any, d: Any, radius: Any) -> Any:

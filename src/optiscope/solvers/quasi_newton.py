@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +49,35 @@ class Pairs(NamedTuple):
     S: Any
     Y: Any
 
+    def inverse(self, g: Any) -> Any:
+        """H g, with the inverse Hessian H that they tell of (Nocedal & Wright, 2006, algorithm 7.4)."""
+        S, Y = self
+        sy, yy = jnp.sum(S * Y, axis=1), jnp.sum(Y * Y, axis=1)
+        rho = jnp.where(sy > 0, 1 / jnp.where(sy > 0, sy, 1), 0)
+        newest = jnp.max(jnp.where(sy > 0, jnp.arange(len(S)), -1))
+        gamma = jnp.where(newest >= 0, sy[newest] / jnp.where(newest >= 0, yy[newest], 1), 1)
+
+        def back(q: Any, pair: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+            s, y, r = pair
+            alpha = r * jnp.vdot(s, q)
+            return q - alpha * y, alpha
+
+        def forth(q: Any, pair: tuple[Any, Any, Any, Any]) -> tuple[Any, None]:
+            s, y, r, alpha = pair
+            return q + (alpha - r * jnp.vdot(y, q)) * s, None
+
+        q, alphas = jax.lax.scan(back, g, (S, Y, rho), reverse=True)
+        return jax.lax.scan(forth, gamma * q, (S, Y, rho, alphas))[0]
+
+    def longer(self, s: Any, y: Any) -> Pairs:
+        """With another pair in the place of the oldest."""
+        return Pairs(jnp.concatenate([self.S[1:], s[None]]), jnp.concatenate([self.Y[1:], y[None]]))
+
+
+def no_pairs(memory: int, x: Any) -> Pairs:
+    none = jnp.zeros((memory, x.size), x.dtype)
+    return Pairs(none, none)
+
 
 @dataclasses.dataclass(frozen=True)
 class LBFGS(LineSearchMethod):
@@ -68,34 +98,15 @@ class LBFGS(LineSearchMethod):
         return self.search if problem.lower is None else Backtracking()
 
     def forget(self, x: Any) -> Any:
-        none = jnp.zeros((self.memory, x.size), x.dtype)
-        return Pairs(none, none)
+        return no_pairs(self.memory, x)
 
     def learn(self, memory: Any, move: Move, plain: Any) -> Any:
         _, positive = _curvature(move.s, move.y)
-        S, Y = jax.tree.map(lambda pairs: jnp.where(plain, 0, pairs), memory)
-        longer = Pairs(jnp.concatenate([S[1:], move.s[None]]), jnp.concatenate([Y[1:], move.y[None]]))
-        return Pairs(*(jnp.where(positive, new, old) for new, old in zip(longer, (S, Y), strict=True)))
+        kept = jax.tree.map(lambda pairs: jnp.where(plain, 0, pairs), memory)
+        return jax.tree.map(functools.partial(jnp.where, positive), kept.longer(move.s, move.y), kept)
 
     def direction(self, memory: Any, g: Any, free: Any) -> Any:
-        S, Y = (jnp.where(free[None, :], pairs, 0) for pairs in memory)
-        sy, yy = jnp.sum(S * Y, axis=1), jnp.sum(Y * Y, axis=1)
-        rho = jnp.where(sy > 0, 1 / jnp.where(sy > 0, sy, 1), 0)
-        newest = jnp.max(jnp.where(sy > 0, jnp.arange(self.memory), -1))
-        gamma = jnp.where(newest >= 0, sy[newest] / jnp.where(newest >= 0, yy[newest], 1), 1)
-
-        def back(q: Any, pair: tuple[Any, Any, Any]) -> tuple[Any, Any]:
-            s, y, r = pair
-            alpha = r * jnp.vdot(s, q)
-            return q - alpha * y, alpha
-
-        def forth(q: Any, pair: tuple[Any, Any, Any, Any]) -> tuple[Any, None]:
-            s, y, r, alpha = pair
-            return q + (alpha - r * jnp.vdot(y, q)) * s, None
-
-        q, alphas = jax.lax.scan(back, jnp.where(free, g, 0), (S, Y, rho), reverse=True)
-        q, _ = jax.lax.scan(forth, gamma * q, (S, Y, rho, alphas))
-        return -q
+        return -jax.tree.map(lambda pairs: jnp.where(free[None, :], pairs, 0), memory).inverse(jnp.where(free, g, 0))
 
 
 def _curvature(s: Any, y: Any) -> tuple[Any, Any]:
