@@ -14,7 +14,7 @@ from optiscope.rules import Mechanisms
 WHOLE = Mechanisms(
     betas=np.array([0.9, 0.5]),
     alphas=np.array([0.05, 0.02]),
-    limit=2.0,
+    limit=np.array([2.0, 0.5]),
     longest=0.3,
     times=np.array([10.0]),
     timed=np.array([[[0.5], [0.2]], [[0.0], [-0.3]], [[0.1], [0.0]]]),
@@ -22,8 +22,8 @@ WHOLE = Mechanisms(
     size=0.7,
     sized=np.array([[[0.1, -0.2, 0.05], [0.0, -0.5, 0.0]], [[0.1, 0.0, -0.1], [0.0, 0.2, 0.0]], np.zeros((2, 3))]),
     slope=0.5,
-    stride=0.1,
-    felt=np.array([[[-0.3, 0.1], [0.2, 0.0]], [[-0.5, 0.0], [0.3, -0.1]], [[0.1, 0.1], [0.0, 0.2]]]),
+    reach=np.array([0.1, 0.4]),
+    felt=np.linspace(-0.5, 0.4, 24).reshape(3, 2, 4),
 )
 HESSIAN = np.array([1.0, 0.1])
 
@@ -51,9 +51,9 @@ def test_with_a_power_of_the_size_it_is_rmsprop_of_one_plus_v():
 
 
 def test_momentum_that_opposition_empties_is_restarted():
-    # At t = 2 the gradient opposes the last step, and what was summed up is forgotten; at t = 3 it is kept whole.
+    # At t = 2 the gradient opposes the momentum, which is forgotten; at t = 3 it is kept whole.
     rule = Mechanisms(
-        alphas=np.array([1.0]), betas=np.array([0.9]), slope=1e-9, stride=1e-9,
+        alphas=np.array([1.0]), betas=np.array([0.9]), slope=1e-9, reach=np.array([1e-9]),
         felt=np.array([[[0.0, 0.0]], [[60.0, 0.0]], [[0.0, 0.0]]]),
     )  # fmt: skip
     state, steps = rule.init(np.zeros(()), np), []
@@ -101,6 +101,20 @@ def test_a_mechanism_left_out_stays_out_and_the_others_stay_in(explained, monkey
     assert made.betas is None
     others = {field for m, fields in rebuild.MECHANISMS.items() for field in fields if m != "momentum"}
     assert all(getattr(made, field) is not None for field in others)
+
+
+TUNED = {  # with 2,500 settings, for the score below
+    "quadratic": osc.Momentum(lr=3.530, momentum=0.8843),
+    "rosenbrock": osc.Adam(lr=0.0429, b1=0.747, b2=0.743),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", TUNED)
+def test_most_of_what_a_learned_rule_gains_is_explained(family):
+    found = osc.explain(osc.load(f"gru-{family}"), osc.task(family))
+    proof = prove(found, baselines={"tuned": TUNED[family]}, without=(), seeds=1024)
+    assert proof.share()[1] > 0.5
 
 
 def test_a_share_is_of_the_gain_over_the_best_baseline():

@@ -2,8 +2,8 @@
 
 The verdict says where to begin. Then the original's steps are imitated: on the very gradients that it met on training
 problems, and, round by round, on those that the rebuilt rule meets there in its place, for a small error leads to
-states that the original never saw (Ross et al., 2011). No loss of a task is minimised, nor even looked at, and no
-problem is used that an evaluation draws.
+states that the original never saw (Ross et al., 2011). The round whose rule stays nearest to the original's ways is
+kept. No loss of a task is minimised, nor even looked at, and no problem is used that an evaluation draws.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ..tasks.contract import Task
 if TYPE_CHECKING:
     from .explanation import Explanation
 
-PROBLEMS, FIRST = 64, 3 * 2**30
+PROBLEMS, FIRST = 1024, 3 * 2**30
 """How many training problems, and the first of their seeds: evaluation, tuning and confirmation never draw these."""
 HORIZON = 60
 """Steps that are imitated: by then a run of the paper's tasks has done nearly all that it does."""
-LANES = 240
+LANES = 500
 """Of how many coordinates, of all the problems'."""
 BUDGET = 2**28
 """How many bytes a run of the problems may record: of a large task there are fewer."""
@@ -47,10 +47,11 @@ MECHANISMS = {
     "clipping": ("limit", "longest"),
     "schedule": ("times", "timed"),
     "adaptation": ("memories", "size", "sized"),
-    "feedback": ("slope", "stride", "felt"),
+    "feedback": ("slope", "reach", "felt"),
 }
-"""The fields that say each mechanism. All but the last are the verdict's; what the last step was, it does not read."""
-POSITIVE, SHARES = ("alphas", "limit", "longest", "size", "times", "slope", "stride"), ("betas", "memories")
+"""The fields that say each mechanism. All but the last are the verdict's, which does not read what the momenta do to
+each other."""
+POSITIVE, SHARES = ("alphas", "limit", "longest", "size", "times", "slope", "reach"), ("betas", "memories")
 """The fields fitted by their logarithms, and by their logits."""
 
 Heard = tuple[np.ndarray, np.ndarray]
@@ -69,19 +70,37 @@ def rebuilt(
     """
     with jax.enable_x64(False):
         rule, task = cast(found.rule, "float32"), cast(found.task, "float32")
-        grads, steps = met(rule, task, FIRST)
+        grads, steps = _some(met(rule, task, FIRST))
         bound = 10 * np.abs(grads).max()
         heard = [(grads, steps)]
         guess = first_guess(found, grads, steps) if start is None else start
         fit = _Fit(guess.replace(**dict.fromkeys(MECHANISMS.get(without or "", ()))), _typical(steps))
         answer = jax.jit(functools.partial(_steps, rule))
         fit.to(heard, TRIES if start is None else TRIES // 2)
+        closest = np.inf, fit.u
         # What a rule that looks across an array would do on other gradients cannot be asked lane by lane.
-        for k in range(rounds if rule.elementwise else 0):
-            own = np.nan_to_num(np.clip(met(fit.rule, task, FIRST + (k + 1) * PROBLEMS)[0], -bound, bound))
-            heard = [heard[0], *heard[1:][1 - KEPT :], (own, np.asarray(answer(own)))]
-            fit.to(heard, TRIES // 2)
+        for k in range(rounds + 1 if rule.elementwise else 0):
+            at = FIRST + (k + 1) * PROBLEMS
+            ours, theirs = (met(each, task, at) for each in (fit.rule, rule))
+            closest = min(closest, (_apart(ours, theirs), fit.u), key=lambda each: each[0])
+            if k < rounds:
+                own = np.nan_to_num(np.clip(_some(ours)[0], -bound, bound))
+                heard = [heard[0], *heard[1:][1 - KEPT :], (own, np.asarray(answer(own)))]
+                fit.to(heard, TRIES // 2)
+        fit.u = closest[1]
         return jax.tree.map(lambda leaf: np.asarray(leaf) if leaf.ndim else float(leaf), fit.rule)
+
+
+def _apart(ours: Heard, theirs: Heard) -> float:
+    """How far apart two rules are on their ways over the same problems: in where they are, and in the slopes there."""
+
+    def ways(heard: Heard) -> tuple[np.ndarray, np.ndarray]:
+        return heard[0], np.cumsum(heard[1], 0)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        pairs = zip(ways(ours), ways(theirs), strict=True)
+        apart = sum(float(np.mean((a - b) ** 2) / np.mean(b**2)) for a, b in pairs)
+    return apart if np.isfinite(apart) else np.inf
 
 
 def first_guess(found: Explanation, grads: np.ndarray, steps: np.ndarray) -> Mechanisms:
@@ -103,7 +122,7 @@ def first_guess(found: Explanation, grads: np.ndarray, steps: np.ndarray) -> Mec
     return Mechanisms(
         alphas=np.full(n, max(plain / n, 1e-12)),
         betas=np.array(betas),
-        limit=limit,
+        limit=limit * 0.5 ** np.arange(n),
         longest=2 * longest,
         times=np.array([3.0, 20.0]),
         timed=np.zeros((3, n, 2)),
@@ -111,22 +130,28 @@ def first_guess(found: Explanation, grads: np.ndarray, steps: np.ndarray) -> Mec
         size=size,
         sized=np.zeros((3, n, 3)),
         slope=size,
-        stride=longest / 2,
-        felt=np.zeros((3, n, 2)),
+        reach=np.full(n, 3 * size),
+        felt=np.zeros((3, n, 2 * n)),
     )
 
 
 def met(rule: Rule, task: Task, first: int) -> Heard:
-    """The gradients that a rule meets on training problems, and its steps, of `LANES` coordinates at the most."""
+    """The gradients that a rule meets on training problems, and its steps, of every coordinate."""
     start = jax.eval_shape(lambda: _problem(task, 0).start)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(start))
     steps = min(HORIZON, task.steps)
     count = max(1, min(PROBLEMS, BUDGET // (8 * numbers * steps)))
     seeds = np.arange(first, first + count).astype(np.uint32)
-    made = jax.jit(jax.vmap(functools.partial(_run, rule, task, steps)))(seeds)
+    made = _runs(rule, task, seeds, steps=steps)
     grads, moves = (np.concatenate([_laid(leaf) for leaf in jax.tree.leaves(tree)], 1) for tree in made)
+    return grads, moves
+
+
+def _some(heard: Heard) -> Heard:
+    """`LANES` of the lanes at the most."""
+    grads, steps = heard
     chosen = np.sort(np.random.default_rng(0).permutation(grads.shape[1])[:LANES])
-    return grads[:, chosen], moves[:, chosen]
+    return grads[:, chosen], steps[:, chosen]
 
 
 def _laid(leaf: Any) -> np.ndarray:
@@ -137,6 +162,11 @@ def _laid(leaf: Any) -> np.ndarray:
 
 def _problem(task: Task, seed: Any) -> Any:
     return task.sample(jax.random.fold_in(jax.random.key(seed), 0))
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _runs(rule: Rule, task: Task, seeds: Any, *, steps: int) -> Any:
+    return jax.vmap(functools.partial(_run, rule, task, steps))(seeds)
 
 
 def _run(rule: Rule, task: Task, steps: int, seed: Any) -> Any:
@@ -200,8 +230,10 @@ class _Fit:
             if cost < least:
                 self.u, least, damping = trial, cost, damping / 4
                 normal, slope = self.slopes(self.u, *given)
-            else:
+            elif damping < 1e6:
                 damping *= 4
+            else:
+                break
 
     def _errors(self, u: Any, grads: Any, steps: Any, weight: Any) -> Any:
         off = (_steps(_rule(self.back(u)), grads) - steps) * weight
