@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 PROBLEMS, FIRST = 1024, 3 * 2**30
 """How many training problems, and the first of their seeds: evaluation, tuning and confirmation never draw these."""
-HORIZON = 60
-"""Steps that are imitated: by then a run of the paper's tasks has done nearly all that it does."""
+WAY, HORIZON = 200, 60
+"""Steps of the training runs, and the first of them that are imitated, in which the paper's tasks do nearly all."""
 LANES = 500
 """Of how many coordinates, of all the problems'."""
-BUDGET = 2**28
+BUDGET = 2**27
 """How many bytes a run of the problems may record: of a large task there are fewer."""
 ROUNDS, KEPT = 5, 2
 """How often the rebuilt rule's own gradients are asked about, and how many of the last rounds are imitated at once."""
@@ -139,7 +139,7 @@ def met(rule: Rule, task: Task, first: int) -> Heard:
     """The gradients that a rule meets on training problems, and its steps, of every coordinate."""
     start = jax.eval_shape(lambda: _problem(task, 0).start)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(start))
-    steps = min(HORIZON, task.steps)
+    steps = min(WAY, task.steps)
     count = max(1, min(PROBLEMS, BUDGET // (8 * numbers * steps)))
     seeds = np.arange(first, first + count).astype(np.uint32)
     made = _runs(rule, task, seeds, steps=steps)
@@ -148,10 +148,10 @@ def met(rule: Rule, task: Task, first: int) -> Heard:
 
 
 def _some(heard: Heard) -> Heard:
-    """`LANES` of the lanes at the most."""
+    """The first `HORIZON` steps of at the most `LANES` lanes."""
     grads, steps = heard
     chosen = np.sort(np.random.default_rng(0).permutation(grads.shape[1])[:LANES])
-    return grads[:, chosen], steps[:, chosen]
+    return grads[:HORIZON, chosen], steps[:HORIZON, chosen]
 
 
 def _laid(leaf: Any) -> np.ndarray:
