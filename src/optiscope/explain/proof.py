@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -159,7 +160,9 @@ def _kept(
 ) -> Mechanisms:
     if folder is None:
         return make()
-    path = folder / f"rebuilt-{digest(describe((found.rule, found.task, without, rounds)))[:16]}.safetensors"
+    # What other code fitted is not what this would.
+    code = inspect.getsource(rebuild) + inspect.getsource(Mechanisms)
+    path = folder / f"rebuilt-{digest(describe((found.rule, found.task, without, rounds, code)))[:16]}.safetensors"
     if not path.exists():
         files.write(make(), path)
     return cast(Mechanisms, files.read(path)[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 
 from ..errors import BadInput
 from .certify import certified
-from .quasi_newton import no_pairs
+from .quasi_newton import Pairs
 from .smooth import Smooth, bottomless, tolerance
 from .solution import CONVERGED, EDGE, ITERATIONS, NOT_FINITE, STALLED, UNBOUNDED
 from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
@@ -232,7 +231,7 @@ class NewtonCG(TrustRegion):
             raise BadInput(f"memory of NewtonCG must be a whole number ≥ 0, not {self.memory!r}")
 
     def blank(self, x: Any) -> Any:
-        return no_pairs(self.memory, x)
+        return Pairs.none(self.memory, x)
 
     def model(self, problem: Smooth, x: Any, model: Any, D: Any) -> tuple[Any, Any, Any]:
         return model, jnp.ones_like(x), 0
@@ -263,7 +262,7 @@ class NewtonCG(TrustRegion):
             alpha = jnp.where(leaves, _to_boundary(z, d, radius), alpha)
             z, Hz, r = z + alpha * d, Hz + alpha * Hd, r + alpha * Hd
             if self.memory:
-                pairs = jax.tree.map(functools.partial(jnp.where, dHd > 0), pairs.longer(d, Hd), pairs)
+                pairs = pairs.longer(d, Hd)
             y = conditioned(r)
             return k + 1, z, Hz, r, y, -y + jnp.vdot(r, y) / ry * d, pairs, leaves
 

@@ -70,13 +70,16 @@ class Pairs(NamedTuple):
         return jax.lax.scan(forth, gamma * q, (S, Y, rho, alphas))[0]
 
     def longer(self, s: Any, y: Any) -> Pairs:
-        """With another pair in the place of the oldest."""
-        return Pairs(jnp.concatenate([self.S[1:], s[None]]), jnp.concatenate([self.Y[1:], y[None]]))
+        """With another pair in the place of the oldest, if its curvature is positive and finite."""
+        _, positive = _curvature(s, y)
+        longer = Pairs(jnp.concatenate([self.S[1:], s[None]]), jnp.concatenate([self.Y[1:], y[None]]))
+        return jax.tree.map(functools.partial(jnp.where, positive), longer, self)
 
-
-def no_pairs(memory: int, x: Any) -> Pairs:
-    none = jnp.zeros((memory, x.size), x.dtype)
-    return Pairs(none, none)
+    @classmethod
+    def none(cls, memory: int, x: Any) -> Pairs:
+        """Room for so many."""
+        zeros = jnp.zeros((memory, x.size), x.dtype)
+        return cls(zeros, zeros)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +101,10 @@ class LBFGS(LineSearchMethod):
         return self.search if problem.lower is None else Backtracking()
 
     def forget(self, x: Any) -> Any:
-        return no_pairs(self.memory, x)
+        return Pairs.none(self.memory, x)
 
     def learn(self, memory: Any, move: Move, plain: Any) -> Any:
-        _, positive = _curvature(move.s, move.y)
-        kept = jax.tree.map(lambda pairs: jnp.where(plain, 0, pairs), memory)
-        return jax.tree.map(functools.partial(jnp.where, positive), kept.longer(move.s, move.y), kept)
+        return jax.tree.map(lambda pairs: jnp.where(plain, 0, pairs), memory).longer(move.s, move.y)
 
     def direction(self, memory: Any, g: Any, free: Any) -> Any:
         return -jax.tree.map(lambda pairs: jnp.where(free[None, :], pairs, 0), memory).inverse(jnp.where(free, g, 0))
