@@ -60,7 +60,10 @@ def progress(total: int, *, quiet: bool) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def training(total: int, *, quiet: bool) -> Iterator[Callable[[int, dict[str, Any] | None], None]]:
-    """A bar on stderr over `total` outer steps, with the last report; yields what is to be told (step, report)."""
+    """A bar on stderr over `total` outer steps, with the last report; yields what is to be told (step, report).
+
+    Steps below 0 are those in which a rule is taught another's steps, before it is trained.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda step, row: None
         return
@@ -72,8 +75,10 @@ def training(total: int, *, quiet: bool) -> Iterator[Callable[[int, dict[str, An
         work = bar.add_task("compiling", total=total)
 
         def tell(step: int, row: dict[str, Any] | None) -> None:
-            bar.update(work, completed=step)
-            if row is not None:
+            bar.update(work, completed=max(0, step))
+            if step < 0:
+                bar.update(work, description=f"being taught, {-step} steps to go")
+            elif row is not None:
                 loss, held = (math.inf if row[name] is None else row[name] for name in ("loss", "validation"))
                 bar.update(work, description=f"loss {short(loss, 4)}, held-out {short(held, 4)}")
 

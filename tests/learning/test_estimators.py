@@ -9,7 +9,7 @@ import pytest
 
 import optiscope as osc
 from optiscope.lab.drive import cast
-from optiscope.learning import PES, Backprop, FullES, TruncatedES
+from optiscope.learning import PES, Backprop, FullES, Imitation, TruncatedES, train
 from optiscope.learning.estimators import estimator
 from optiscope.learning.inner import Inner
 from optiscope.learning.leaves import leaves
@@ -107,6 +107,28 @@ def test_evolution_strategies_over_the_whole_run_are_the_exact_gradient_as_sigma
     assert abs(np.mean(found) - np.mean(each)) < 3 * error
 
 
+def test_imitation_finds_the_teachers_own_settings():
+    teacher = osc.Momentum(lr=0.2, momentum=0.8)
+    made = train(
+        osc.Momentum(lr=0.05, momentum=0.3), osc.task("quadratic"), estimator=Imitation(teacher), steps=800, unroll=40,
+        optimizer=osc.Scheduled(osc.Adam(), lr=osc.rules.Cosine(0.05, 800)), fields=["lr", "momentum"], dtype="float64",
+        validation=4,
+    )  # fmt: skip
+    assert made.last.lr == pytest.approx(0.2, rel=1e-3)
+    assert made.last.momentum == pytest.approx(0.8, rel=1e-3)
+
+
+def test_the_loss_of_imitation_is_the_share_of_the_teachers_steps_that_is_missed():
+    system, teacher = inner(osc.Momentum(lr=0.1, momentum=0.9)), osc.Momentum(lr=0.2, momentum=0.9)
+    made, _ = Imitation(teacher).estimate(system, system.leaves.theta(), (), keys(2), None, STEPS)
+    assert float(made.loss) == pytest.approx(0.25)  # half of each step
+
+
+def test_only_an_elementwise_rule_can_imitate():
+    with pytest.raises(osc.BadInput, match="small-fc looks across arrays; only an elementwise rule can imitate"):
+        train(osc.SmallFC.untrained(), osc.task("quadratic"), estimator=Imitation(osc.Adam()), steps=1)
+
+
 def test_a_longer_unroll_in_stretches_begins_anew_at_its_end():
     system = inner(osc.GradientDescent(lr=0.5), fields=["lr"])
     theta = system.leaves.theta()
@@ -133,6 +155,7 @@ def test_clamped_losses_count_no_more_than_the_clamp():
         (PES(sigma=0.0), "PES: sigma must be a finite number > 0, not 0.0"),
         (PES(truncation=0), "PES: truncation must be a whole number ≥ 1, not 0"),
         (FullES(lanes=2.5), "FullES: lanes must be a whole number ≥ 1, not 2.5"),
+        (Imitation("adam"), "Imitation: teacher must be a rule, such as osc.Adam\\(\\), not 'adam'"),
         (3, "an estimator is wanted, such as 'pes' or PES"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import optiscope as osc
-from optiscope.learning import PES, Backprop, FullES, TruncatedES
+from optiscope.learning import PES, Backprop, FullES, Imitation, TruncatedES, recipes
 from optiscope.values import static, value
 
 SMALL = {"steps": 6, "unroll": 12, "reports": 3, "validation": 8}
@@ -129,6 +129,22 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path):
     assert 1 < resumed[0] < 40
     assert same(again.last, whole.last)
     assert same(again.rule, whole.rule)
+
+
+def test_a_recipe_may_have_the_rule_taught_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "LESSONS", 3)
+    taught = recipes.Recipe(
+        "gru", "quadratic", lambda: [osc.task("quadratic")], Backprop(2), {"units": 3}, steps=2,
+        options={"validation": 2, "unroll": 10, "clamp": 2.0}, taught=Imitation(osc.GradientDescent(lr=1.0)),
+    )  # fmt: skip
+    told = []
+    kept = {"checkpoint": tmp_path / "a.safetensors", "progress": lambda step, row: told.append((step, row["step"]))}
+    made = taught.train(taught.rule(0), 0, **kept)
+    assert told == [(-2, -2), (-1, -1), (0, 0), (1, 1), (2, 2)]
+    (tmp_path / "a.safetensors").unlink()
+    again = taught.train(taught.rule(0), 0, **kept)  # the lessons are not taken again
+    assert told[5:] == [(1, 1), (2, 2)]
+    assert same(made.last, again.last)
 
 
 def test_random_lengths_are_spread_between_the_two():

@@ -58,6 +58,7 @@ def test_the_papers_network_has_four_layers_on_28_pixels(small_mnist):
     shapes = [layer["w"].shape for layer in task.sample(jax.random.key(0)).start]
     assert shapes == [(5 * 5 * 1, 32), (3 * 3 * 32, 16), (3 * 3 * 16, 16), (4 * 4 * 16, 10)]
     assert task.batches.size == 32
+    assert task.steps == 200
 
 
 def test_the_recorded_loss_is_that_of_the_first_rows_and_the_steps_see_all(small_mnist):

@@ -107,7 +107,7 @@ def _trained(family: str, seed: int, folder: Any, say: Any) -> Any:
 
     def progress(step: int, row: dict[str, Any] | None) -> None:
         if row is not None and row["validation"] is not None:
-            say(f"{family}: after {step} outer steps {short(row['validation'], 4)} on held-out problems")
+            say(f"{family}: {short(row['validation'], 4)} on held-out problems at outer step {step}")
 
     kept = {"checkpoint": folder / f"gru-{family}.checkpoint.safetensors", "store": folder / "runs.sqlite"}
     return recipe.train(recipe.rule(seed), seed, progress=progress, **kept).rule

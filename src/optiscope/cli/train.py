@@ -56,6 +56,7 @@ def train(
         "network": network,
         "family": family,
         "architecture": rule.architecture,
+        "taught": None if recipe.taught is None else repr(recipe.taught),
         "estimator": repr(recipe.estimator),
         "options": {"steps": total, "rate": recipe.rate, "clip": recipe.clip, **recipe.options, **options},
         "seed": seed,

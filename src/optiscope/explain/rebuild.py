@@ -19,7 +19,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..lab.drive import cast
-from ..lab.engine import advance, begin
+from ..lab.engine import answers, shown
 from ..rules.contract import Rule
 from ..rules.mechanisms import Mechanisms
 from ..tasks.contract import Task
@@ -75,7 +75,7 @@ def rebuilt(
         heard = [(grads, steps)]
         guess = first_guess(found, grads, steps) if start is None else start
         fit = _Fit(guess.replace(**dict.fromkeys(MECHANISMS.get(without or "", ()))), _typical(steps))
-        answer = jax.jit(functools.partial(_steps, rule))
+        answer = jax.jit(functools.partial(answers, rule))
         fit.to(heard, TRIES if start is None else TRIES // 2)
         closest = np.inf, fit.u
         # What a rule that looks across an array would do on other gradients cannot be asked lane by lane.
@@ -171,26 +171,7 @@ def _runs(rule: Rule, task: Task, seeds: Any, *, steps: int) -> Any:
 
 def _run(rule: Rule, task: Task, steps: int, seed: Any) -> Any:
     problem = _problem(task, seed)
-    drawn = problem.batches.begin(jax.random.fold_in(jax.random.key(seed), 1))
-
-    def step(carry: tuple[Any, Any], k: Any) -> tuple[Any, Any]:
-        lane, drawn = carry
-        batch, drawn = problem.batches.draw(drawn, k)
-        lane, moment = advance(rule, problem, lane, k, batch)
-        return (lane, drawn), (moment["grads"], moment["steps"])
-
-    return jax.lax.scan(step, (begin(rule, problem.start), drawn), jnp.arange(steps))[1]
-
-
-def _steps(rule: Rule, grads: Any) -> Any:
-    """A rule's steps on given gradients, both of shape (steps, lanes)."""
-
-    def step(state: Any, x: Any) -> tuple[Any, Any]:
-        g, k = x
-        move, state = rule.update(g, state, jnp.zeros_like(g), k + 1, jnp)
-        return state, move
-
-    return jax.lax.scan(step, rule.init(jnp.zeros_like(grads[0]), jnp), (grads, jnp.arange(len(grads))))[1]
+    return shown(rule, problem, problem.batches.begin(jax.random.fold_in(jax.random.key(seed), 1)), steps)
 
 
 def _typical(steps: np.ndarray) -> np.ndarray:
@@ -236,7 +217,7 @@ class _Fit:
                 break
 
     def _errors(self, u: Any, grads: Any, steps: Any, weight: Any) -> Any:
-        off = (_steps(_rule(self.back(u)), grads) - steps) * weight
+        off = (answers(_rule(self.back(u)), grads) - steps) * weight
         return jnp.concatenate([off.ravel(), PULL * (u - self.first)])
 
     def _cost(self, u: Any, *given: Any) -> Any:

@@ -50,6 +50,32 @@ def advance(rule: Rule, problem: Problem, lane: Lane, k: Any, batch: Any) -> tup
     return lane, {"seen": loss, "grads": grads, "states": states, "steps": steps}
 
 
+def shown(rule: Rule, problem: Problem, drawn: Any, steps: int) -> tuple[Params, Params]:
+    """The gradients that a rule meets from the start on, and its steps: each leaf of shape (steps, …).
+
+    `drawn` is what the sampler of batches remembers before the first.
+    """
+
+    def step(carry: tuple[Lane, Any], k: Any) -> tuple[tuple[Lane, Any], tuple[Params, Params]]:
+        lane, drawn = carry
+        batch, drawn = problem.batches.draw(drawn, k)
+        lane, moment = advance(rule, problem, lane, k, batch)
+        return (lane, drawn), (moment["grads"], moment["steps"])
+
+    return jax.lax.scan(step, (begin(rule, problem.start), drawn), jnp.arange(steps, dtype=jnp.int32))[1]
+
+
+def answers(rule: Rule, grads: Any) -> Any:
+    """A rule's steps on given gradients, both of shape (steps, lanes), as if the parameters stayed at zero."""
+
+    def step(state: Any, x: Any) -> tuple[Any, Any]:
+        g, k = x
+        move, state = rule.update(g, state, jnp.zeros_like(g), k + 1, jnp)
+        return state, move
+
+    return jax.lax.scan(step, rule.init(jnp.zeros_like(grads[0]), jnp), (grads, jnp.arange(len(grads))))[1]
+
+
 def segment(
     rule: Rule, problem: Problem, lane: Any, batches: Any, k0: Any, *, blocks: int, every: int, record: tuple
 ) -> tuple[Lane, dict[str, Any], Any]:

@@ -40,6 +40,8 @@ class Runs:
     """The loss of all data, shape (seeds, records)."""
     metrics: dict[str, np.ndarray]
     """What else the problem records, such as "train_accuracy" and "test_accuracy": shape (seeds, records) each."""
+    mean: np.ndarray
+    """The mean of the losses that the steps saw, each of its own batch, infinite for a run that diverged; (seeds,)."""
     broke_at: np.ndarray
     """After how many steps the loss was first not finite, −1 for never; shape (seeds,)."""
     params: Any
@@ -157,6 +159,7 @@ def _runs(rule: Rule, work: Work, came: Made) -> Runs:
         at=np.append(np.arange(0, work.steps, work.every), work.steps),
         loss=np.concatenate([made["loss"], made["final"][:, None]], axis=1),
         metrics=made.get("metrics", {}),
+        mean=np.where(made["broke_at"] >= 0, np.inf, made["total"] / work.steps),
         broke_at=made["broke_at"],
         **{what: made.get(what) for what in RECORDS},
         compile_seconds=came.compile_seconds,

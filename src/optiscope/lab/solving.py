@@ -80,7 +80,8 @@ def run_solver(
         values, costs, points = jax.tree.map(np.asarray, program(given, begin, listed.astype(np.uint32)))
         done = time.perf_counter()
     at = np.append(np.arange(0, total, every), total)
-    rows = np.stack([_paid(cost * price, at) for cost in costs])
+    rows, all_rows = (np.stack([_paid(cost * price, steps) for cost in costs]) for steps in (at, np.arange(total)))
+    broken = ~np.isfinite(values[:, 0])
     return Runs(
         rule=method,
         task=task,
@@ -88,7 +89,8 @@ def run_solver(
         at=at,
         loss=np.take_along_axis(values, rows, axis=1),
         metrics={},
-        broke_at=np.where(np.isfinite(values[:, 0]), -1, 0),
+        mean=np.where(broken, np.inf, np.take_along_axis(values, all_rows, axis=1).mean(axis=1)),
+        broke_at=np.where(broken, 0, -1),
         params=jax.tree.map(lambda leaf: leaf[np.arange(len(listed))[:, None], rows], points),
         grads=None,
         states=None,

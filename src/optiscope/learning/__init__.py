@@ -2,7 +2,7 @@
 
 from .article import FAMILIES, contested, figures
 from .contest import Contest, Side, contest
-from .estimators import PES, Backprop, Estimator, FullES, TruncatedES
+from .estimators import PES, Backprop, Estimator, FullES, Imitation, TruncatedES
 from .recipes import RECIPES, Recipe, recipe
 from .train import Training, train
 from .zoo import card, load, save, zoo

@@ -42,10 +42,8 @@ class Side:
 
 
 def scores(runs: Runs) -> np.ndarray:
-    """The mean of each run's losses over its first, infinite where it diverged; shape (seeds,)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        means = runs.loss[:, :-1].mean(axis=1, dtype=float) / runs.loss[:, 0]
-    return np.where(runs.diverged | ~np.isfinite(means), np.inf, means)
+    """The mean of the losses that each run's steps saw over its first, infinite where it diverged; shape (seeds,)."""
+    return runs.mean.astype(float) / runs.loss[:, 0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

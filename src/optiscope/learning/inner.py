@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
-from ..lab.engine import Lane, advance, begin
+from ..lab.engine import Lane, advance, begin, shown
+from ..rules.contract import Rule
 from ..tasks.contract import Problem, Task
 from .leaves import Leaves, Theta
 
@@ -69,6 +71,13 @@ class Inner:
     def unrolled(self, theta: Theta, key: Any, steps: int) -> Any:
         """The meta-loss of a whole run."""
         return self.score(self.carry_on(theta, self.begin(theta, key), steps)[1])
+
+    def shown(self, rule: Rule, key: Any, steps: int) -> tuple[Any, Any]:
+        """The gradients that another rule meets in its run, and its steps, of every coordinate: (steps, numbers)."""
+        drawn = self._problem(key).batches.begin(jax.random.fold_in(jax.random.wrap_key_data(key), 1))
+        made = shown(rule, self._problem(key), drawn, steps)
+        grads, moves = (jax.vmap(lambda tree: ravel_pytree(tree)[0])(trees) for trees in made)
+        return grads, moves
 
     def _problem(self, key: Any) -> Problem:
         return self.task.sample(jax.random.fold_in(jax.random.wrap_key_data(key), 0))

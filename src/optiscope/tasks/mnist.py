@@ -75,7 +75,8 @@ def mnist_conv(
 ) -> Dataset:
     """MNIST with a four-layer convolutional ReLU network of stride 2 (Maheswaranathan et al., 2021, section 3)
 
-    The loss and the training accuracy that are recorded are those of the first `judged` rows, None for all.
+    A run takes the paper's 200 steps, a tenth of an epoch. The loss and the training accuracy that are recorded are
+    those of the first `judged` rows, None for all.
     """
     model = ConvNet(_size("mnist-conv", size), tuple(channels), tuple(kernels), 10)
     inputs, targets = images("train", size)
@@ -84,7 +85,7 @@ def mnist_conv(
         check_whole("mnist-conv", "judged", judged)
     if isinstance(drawn, Everything):
         judged = None  # each step sees the very loss that is recorded
-    return Dataset(inputs, targets, "mnist-conv", model, softmax, drawn, judged=judged, test=test)
+    return Dataset(inputs, targets, "mnist-conv", model, softmax, drawn, judged=judged, horizon=200, test=test)
 
 
 def _size(name: str, size: int) -> int:

@@ -165,6 +165,8 @@ class Dataset(Task):
     least: float | None = static(default=None)
     judged: int | None = static(default=None)
     """See `Fit`."""
+    horizon: int | None = static(default=None)
+    """How many steps a run takes; None for two epochs, or 200 steps where that is more."""
     test: Any = None
 
     @property
@@ -173,8 +175,7 @@ class Dataset(Task):
 
     @property
     def steps(self) -> int:
-        """Two epochs, or 200 steps where that is more."""
-        return max(200, 2 * getattr(self.batches, "per_epoch", 1))
+        return self.horizon or max(200, 2 * getattr(self.batches, "per_epoch", 1))
 
     def sample(self, key: Any) -> Fit:
         return Fit(
