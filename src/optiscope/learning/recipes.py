@@ -137,7 +137,7 @@ RECIPES = (
         lambda: [task("mnist-conv", size=14, channels=(32, 16), kernels=(3, 3), sampling="with replacement")],
         PES(16, truncation=20),
         {"units": 16, "inputs": "log1p", "lr": 0.01, "gain": 100.0},
-        steps=600,
+        steps=400,
         rate=1e-3,
         options={"clamp": 2.0, "validation": 16},
         taught=Imitation(Adam(lr=0.01, b1=0.54, b2=0.99)),
