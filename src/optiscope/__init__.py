@@ -11,6 +11,8 @@ osc.compare(["momentum", "adam"], osc.task("airfoil"))
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .xla import one_kernel_for_small_loops
+
 if TYPE_CHECKING:
     from . import errors, frameworks, lab, rules, solvers, tasks, view
     from .errors import BadInput
@@ -45,6 +47,8 @@ _HOMES = {
     **dict.fromkeys(("Training", "train", "load", "save"), "learning"),
     **dict.fromkeys(("animation", "figure", "report"), "view"),
 }
+
+one_kernel_for_small_loops()
 
 
 def __getattr__(name: str) -> Any:
