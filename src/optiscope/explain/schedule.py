@@ -74,9 +74,11 @@ def named(rates: np.ndarray) -> LearnedSchedule:
     level = np.flatnonzero(np.abs(rates - peak) <= EQUAL * abs(peak))
     start, end = int(level[0]), int(level[-1])
     if not falls:
-        fit = rules.LinearWarmup(peak, float(max(start, 1)), first)
         settled = int(np.argmax(rates * np.sign(peak) >= (1 - LEVEL) * abs(peak)))
-        return _made(rates, "warm-up", f"warm-up from {first:.3g} to {peak:.3g} in {settled} steps", fit)
+        words = f"warm-up from {first:.3g} to {peak:.3g} in {settled} steps"
+        # One that creeps to its peak is at its end long before.
+        ends = (rules.LinearWarmup(peak, float(max(end, 1)), first) for end in (start, settled))
+        return min((_made(rates, "warm-up", words, fit) for fit in ends), key=lambda made: made.error)
     down, way = _decay(rates[end:])
     if not rises:
         then = down if end == 0 else rules.Chained((rules.Constant(peak), down), (float(end),))

@@ -121,7 +121,7 @@ def _clipping(found: Explanation, left: Axes, right: Axes) -> None:
         right.legend(loc="best", fontsize=7)
     right.set(xlabel="log₁₀ |g| of the gradients met", ylabel="density")
     low, high = clip.interval
-    right.set_title(_wrapped(f"{clip.beyond:.1%} [{low:.1%}, {high:.1%}] of them beyond the linear range"))
+    right.set_title(_wrapped(f"{clip.beyond:.1%} [{low:.1%}, {high:.1%}] beyond the linear range"))
 
 
 def _schedule(found: Explanation, left: Axes, right: Axes) -> None:
@@ -173,7 +173,7 @@ def _adaptation(found: Explanation, left: Axes, right: Axes) -> None:
 
 
 def _wrapped(title: str) -> str:
-    return textwrap.fill(title, 46)
+    return textwrap.fill(title, 42)
 
 
 def _say(axes: Axes, words: str) -> None:
