@@ -97,6 +97,7 @@ def train(
         steps: outer steps.
         unroll: inner steps a run; or the least and the most, log-uniform in between.
         estimator: of the meta-gradient: "backprop", "es", "truncated-es", "pes", or one with settings of its own.
+            `Imitation(teacher)` has the distance from another rule's steps in the place of the meta-loss.
         optimizer: the outer one, a rule or an optax transformation; by default Adam at 3e-3, falling by 0.55 every
             fifth of the steps, each entry of the estimate clipped to ±0.05.
         fields: which fields of the rule to train; by default a learned rule's weights, or every hyperparameter.
