@@ -150,13 +150,14 @@ def _save(found: Comparison, folder: Path, asked: dict[str, Any]) -> dict[str, A
 
 
 def _print_comparison(found: Comparison, seeds: int) -> None:
-    scores, facts, tests = [], [], []
+    scores, facts, tests, metrics = [], [], [], []
     for row in found.table:
         lr = "–" if row["lr"] is None else f"{row['lr']:.2g}" + ("!" if "lr" in row["at_edge"] else "")
         mean = f"{short(row['mean'])} ± {short(row['standard_error'], 2)}"
         middle = f"{short(row['iqm'])} [{short(row['low'])}, {short(row['high'])}]"
-        metrics = [f"{x:.1%}" if name.endswith("accuracy") else short(x) for name, x in row["metrics"].items()]
-        scores.append([row["rule"], lr, mean, short(row["median"]), middle, *metrics])
+        scores.append([row["rule"], lr, mean, short(row["median"]), middle])
+        recorded = row["metrics"].items()
+        metrics.append([row["rule"], *(f"{x:.1%}" if name.endswith("accuracy") else short(x) for name, x in recorded)])
         reached = f"{short(row['steps_to_target'])} ({row['reached_target']})"
         times = f"{row['run_seconds']:.2f} + {row['compile_seconds']:.1f}"
         p = "" if row["p"] is None else "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
@@ -168,8 +169,9 @@ def _print_comparison(found: Comparison, seeds: int) -> None:
     floor = found.task.optimum
     least = "" if floor is None else f"; the least there is {floor:.6g}"
     click.echo(f"{found.task.name}: loss after {found.steps} steps, {seeds} seeds{least}\n")
-    recorded = [name.replace("_", " ") for name in found.table[0]["metrics"]]
-    console.table(["rule", "lr", "mean ± s.e.", "median", "IQM [95 %]", *recorded], scores)
+    console.table(["rule", "lr", "mean ± s.e.", "median", "IQM [95 %]"], scores)
+    if names := [name.replace("_", " ") for name in found.table[0]["metrics"]]:
+        console.table(["rule", *names], metrics)
     console.table(["rule", "diverged", "anytime", "steps to target", "run + compile, s"], facts)
     console.table(["rule", "P(best is better)", "p", "against the best"], tests)
     click.echo(
