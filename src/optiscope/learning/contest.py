@@ -43,7 +43,9 @@ class Side:
 
 def scores(runs: Runs) -> np.ndarray:
     """The mean of the losses that each run's steps saw over its first, infinite where it diverged; shape (seeds,)."""
-    return runs.mean.astype(float) / runs.loss[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = runs.mean.astype(float) / runs.loss[:, 0]
+    return np.where(np.isfinite(ratios), ratios, np.inf)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

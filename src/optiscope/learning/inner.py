@@ -74,8 +74,9 @@ class Inner:
 
     def shown(self, rule: Rule, key: Any, steps: int) -> tuple[Any, Any]:
         """The gradients that another rule meets in its run, and its steps, of every coordinate: (steps, numbers)."""
-        drawn = self._problem(key).batches.begin(jax.random.fold_in(jax.random.wrap_key_data(key), 1))
-        made = shown(rule, self._problem(key), drawn, steps)
+        problem = self._problem(key)
+        drawn = problem.batches.begin(jax.random.fold_in(jax.random.wrap_key_data(key), 1))
+        made = shown(rule, problem, drawn, steps)
         grads, moves = (jax.vmap(lambda tree: ravel_pytree(tree)[0])(trees) for trees in made)
         return grads, moves
 
