@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .jacobi import eigh
 from .smooth import Smooth
 from .solution import CONVERGED, FLAT, SADDLE, STALLED
 from .walk import Walk, eps, first_of
@@ -38,7 +39,7 @@ def _examined(problem: Smooth, walk: Walk, x: Any, x0: Any, value: Any, g: Any) 
     # Where all of the Hessian is known its diagonal tells the variables' units.
     diagonal = jnp.abs(jnp.diagonal(T))
     D = jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1)) if small else jnp.ones_like(diagonal)
-    h, V = jnp.linalg.eigh(T / D[:, None] / D[None, :])
+    h, V = eigh(T / D[:, None] / D[None, :])
     steepest = jnp.max(jnp.abs(h))
     c = ((Q @ g) / D) @ V
     # Below this a curvature is the noise of the products.

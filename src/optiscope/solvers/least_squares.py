@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from ..errors import unknown
 from .certify import certified
+from .jacobi import svd
 from .smooth import Smooth
 from .solution import CONVERGED, EDGE, FLAT, ITERATIONS, NOT_FINITE, RANK_DEFICIENT, RUNNING, STALLED
 from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
@@ -193,8 +194,8 @@ class LeastSquares(Method):
         finite = jnp.isfinite(jnp.vdot(r, r)) & jnp.all(jnp.isfinite(norms))
         D = jnp.maximum(norms, w.model.D)
         D = jnp.where(D > 0, D, 1.0)
-        U, s, V = jnp.linalg.svd(jnp.where(finite, J / D[None, :], 0), full_matrices=False)
-        model = Model(gradient, free, D, s, V, r @ U)
+        s, V, c = svd(jnp.where(finite, J / D[None, :], 0), r)
+        model = Model(gradient, free, D, s, V, c)
         w = w._replace(r=r, model=model, stale=jnp.bool_(False))
         w = w._replace(
             damping=jnp.where(first, self.damp(model, w.x), w.damping),

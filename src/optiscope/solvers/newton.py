@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from ..errors import BadInput
 from .certify import certified
+from .jacobi import eigh
 from .quasi_newton import Pairs
 from .smooth import Smooth, bottomless, tolerance
 from .solution import CONVERGED, EDGE, ITERATIONS, NOT_FINITE, STALLED, UNBOUNDED
@@ -168,7 +169,7 @@ class Newton(TrustRegion):
         H = jnp.where(jnp.all(jnp.isfinite(H)), H, 0)
         D = jnp.maximum(D, jnp.sqrt(jnp.abs(jnp.diagonal(H))))
         D = jnp.where(D > 0, D, 1.0)
-        return Spectrum(*jnp.linalg.eigh(H / D[:, None] / D[None, :])), D, x.size
+        return Spectrum(*eigh(H / D[:, None] / D[None, :])), D, x.size
 
     def convex(self, model: Any) -> Any:
         eigenvalues = model.eigenvalues

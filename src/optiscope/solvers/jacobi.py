@@ -1,0 +1,132 @@
+"""Singular values and eigenvalues of small matrices by Jacobi's rotations, which become part of the loop around them.
+
+LAPACK's are calls out of the loop, which keep XLA from making one kernel of it (`xla.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .walk import eps
+
+FEW = 6
+"""Up to so many values the rotations are faster than LAPACK, also in a batch, and where no kernel comes about."""
+SWEEPS = 30
+"""More than they ever take: four to ten."""
+
+
+def svd(J: Any, r: Any) -> tuple[Any, Any, Any]:
+    """Of J (m, n) and r (m,): s (k,), V (k, n) and c = Uᵀr (k,) in J = U diag(s) V with k = min(m, n).
+
+    The singular values are in no order, and a row of V is zero where s is. A triangle by Householder's reflections has
+    its rows turned until they are perpendicular (Hestenes, 1958; Drmač & Veselić, 2008).
+    """
+    n, k = J.shape[1], min(J.shape)
+    if k > FEW:
+        U, s, V = jnp.linalg.svd(J, full_matrices=False)
+        return s, V, r @ U
+    R, c = _triangle(J, r)
+
+    def turn(A: Any, h: int) -> tuple[Any, Any]:
+        a, b = A[:, :h], A[:, h:]
+        aa, bb, ab = (jnp.sum(x[:n] * y[:n], axis=0, keepdims=True) for x, y in ((a, a), (b, b), (a, b)))
+        slant = jnp.abs(ab) / _or_one(jnp.sqrt(aa * bb))
+        return _paired(_turned(a, b, *_angle(aa, bb, ab))), jnp.max(slant)
+
+    rows = _swept(turn, jnp.concatenate([R.T, c[None, :]]))
+    s = jnp.linalg.norm(rows[:-1], axis=0)
+    return s, (rows[:-1] / _or_one(s)[None, :]).T, rows[-1]
+
+
+def eigh(A: Any) -> tuple[Any, Any]:
+    """The eigenvalues (k,) of a symmetric A (k, k), ascending, and Q (k, k) in A = Q diag(λ) Qᵀ (Jacobi, 1846)."""
+    k = len(A)
+    if k > FEW:
+        return jnp.linalg.eigh(A)
+    scale = _or_one(jnp.max(jnp.abs(A)))
+
+    def turn(AQ: Any, h: int) -> tuple[Any, Any]:
+        A = AQ[: 2 * h]
+        d = jnp.diagonal(A)
+        off = jnp.diagonal(A[:h, h:])
+        cos, sin = _angle(d[:h], d[h:], off)
+        columns = _paired(_turned(AQ[:, :h], AQ[:, h:], cos[None, :], sin[None, :]))
+        A = columns[: 2 * h].T
+        A = _paired(_turned(A[:, :h], A[:, h:], cos[None, :], sin[None, :])).T
+        return jnp.concatenate([A, columns[2 * h :]]), jnp.max(jnp.abs(off)) / scale
+
+    pad = k % 2
+    AQ = jnp.concatenate([jnp.pad(A, ((0, pad), (0, 0))), jnp.eye(k, dtype=A.dtype)])
+    AQ = _swept(turn, AQ)
+    values, Q = jnp.diagonal(AQ[:k, :k]), AQ[k + pad :, :k]
+    # A sort, like LAPACK, would be a call; a value's place is how many come before it.
+    i = jnp.arange(k)
+    before = (values[:, None] < values[None, :]) | ((values[:, None] == values[None, :]) & (i[:, None] < i[None, :]))
+    placed = (jnp.sum(before, axis=0)[:, None] == i[None, :]).astype(A.dtype)
+    return values @ placed, Q @ placed
+
+
+def _triangle(J: Any, r: Any) -> tuple[Any, Any]:
+    """R and Qᵀr in J = Q R, the first k rows of each (Golub & Van Loan, 2013, algorithm 5.2.1)."""
+    (m, n), i = J.shape, jnp.arange(J.shape[0])
+
+    def reflect(k: Any, A: Any) -> Any:
+        v = jnp.where(i >= k, jax.lax.dynamic_slice_in_dim(A, k, 1, axis=1)[:, 0], 0)
+        head, size = v[k], jnp.sqrt(jnp.sum(v**2))
+        v = (v + jnp.where(i == k, jnp.where(head < 0, -size, size), 0))[:, None]
+        return A - v * (jnp.sum(v * A, axis=0) / _or_one(size * (size + jnp.abs(head))))[None, :]
+
+    k = min(m, n)
+    A = jax.lax.fori_loop(0, k, reflect, jnp.concatenate([J, r[:, None]], axis=1))[:k]
+    return jnp.triu(A[:, :n]), A[:, n]
+
+
+def _angle(aa: Any, bb: Any, ab: Any) -> tuple[Any, Any]:
+    """Cosine and sine of the smaller angle that makes [aa ab; ab bb] diagonal (Golub & Van Loan, 2013, 8.5.2)."""
+    long = jnp.abs(bb - aa) + jnp.sqrt((bb - aa) ** 2 + 4 * ab**2)
+    t = jnp.where(bb < aa, -2, 2) * ab / _or_one(long)
+    cos = jax.lax.rsqrt(1 + t**2)
+    return cos, t * cos
+
+
+def _turned(a: Any, b: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
+    return cos * a - sin * b, sin * a + cos * b
+
+
+def _paired(halves: tuple[Any, Any]) -> Any:
+    """The columns of two halves, those that meet next side by side: teams of a tournament (Brent & Luk, 1985)."""
+    a, b = halves
+    return jnp.hstack([a[:, :1], b[:, :1], a[:, 1:-1], b[:, 1:], a[:, -1:]] if a.shape[1] > 1 else [a, b])
+
+
+def _swept(turn: Callable[[Any, int], tuple[Any, Any]], A: Any) -> Any:
+    """A after sweeps of turns, in each of which every column meets every other and returns to its place.
+
+    A turn gives how far from diagonal its pairs were, which is nothing but rounding after the last sweep.
+    """
+    k = A.shape[1]
+    h = (k + 1) // 2
+    A = jnp.pad(A, ((0, 0), (0, 2 * h - k)))
+    none = jnp.zeros((), A.dtype)
+
+    def turned(_: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        A, slant = turn(state[0], h)
+        return A, jnp.maximum(slant, state[1])
+
+    def sweep(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        sweeps, A, _ = state
+        return sweeps + 1, *jax.lax.fori_loop(0, 2 * h - 1, turned, (A, none))
+
+    def slanted(state: tuple[Any, Any, Any]) -> Any:
+        return (state[0] < SWEEPS) & (state[2] > k * eps(A))
+
+    return jax.lax.while_loop(slanted, sweep, (jnp.int32(0), A, none + 1))[1][:, :k]
+
+
+def _or_one(x: Any) -> Any:
+    """x, and 1 where x is 0: a divisor."""
+    return jnp.where(x == 0, 1, x)
