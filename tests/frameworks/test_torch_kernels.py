@@ -145,6 +145,21 @@ def test_one_kernel_serves_every_size_value_and_optimizer(compilations):
     assert len(compilations) == 1
 
 
+@pytest.mark.parametrize("betas", [(0.9, 1.0), (1.5, 0.999)])
+def test_where_pythons_floats_raise_a_kernel_steps_as_written(betas):
+    """1 / (1 − β₂) and β₁ᵗ beyond the largest number: a scheduler's values are not checked."""
+    params = [nn.Parameter(torch.ones(3, dtype=torch.float64)) for _ in range(2)]
+    for p, compiled in zip(params, (False, True), strict=True):
+        optimizer = Optimizer([p], osc.RAdam(), compiled=compiled)
+        optimizer.param_groups[0]["betas"] = betas
+        for k in range(3):
+            p.grad = torch.ones_like(p)
+            if k == 2:
+                optimizer.state[p]["step"].fill_(5000.0)
+            optimizer.step()
+    torch.testing.assert_close(*params, equal_nan=True)
+
+
 def test_auto_compiles_where_there_is_enough_to_do(compilations):
     for n, count in [(100, 0), (2**16, 1)]:
         p = nn.Parameter(torch.zeros(n))

@@ -6,6 +6,7 @@ state there is the truth: a bucket that no longer matches it is broken up and ga
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +18,15 @@ from torch import Tensor
 
 from ...rules.contract import Rule, State
 from ...rules.wrappers import Wrapper
-from .kernels import Advance, compute_dtype
+from .kernels import Advance, Step, compute_dtype
 
 SMALL = 2**13
 """Up to this many entries a tensor is copied into its bucket and back; beyond, a call of its own costs less."""
 FULL = 2**18
 """How many entries fill a bucket: what is copied then stays in the processor's cache."""
+
+SERIAL = 2**15
+"""Fewer numbers than that torch joins by plain copies; to more it brings threads, which take longer to set up."""
 
 Entry = dict[str, Any]
 """The state of one parameter, by the names that torch uses."""
@@ -47,7 +51,8 @@ class Run:
         else:
             self.lines = room(sum(self.sizes), dtype, held[0].device)
             self.as_is = all(p.ndim == 1 for p in held)
-            line = torch.cat(self._flat(held), out=self.lines[1])
+            self.parcels = list(_parcels(self.sizes))
+            line = self._joined(self._flat(held), self.lines[1])
         state = rule.init(line, torch)
         self.arrays = {name: value for name, value in state.items() if value.ndim}
         self.scalars = {name: value for name, value in state.items() if not value.ndim}
@@ -66,26 +71,36 @@ class Run:
         """Whether the parameter still lies as it did; small ones are copied however they lie."""
         return not self.alone or _layout(self.params[0]) == self.layout
 
-    def advance(self, by: Advance, t: float, scalars: dict[str, float], grads: list[Tensor]) -> State:
-        """Take step t, and return the new scalars of the state."""
+    def advance(self, step: Step, rest: Iterator[Tensor]) -> State:
+        """Take a step with the next gradients, and return the new scalars of the state."""
         if self.alone:
-            param = bare(self.params[0].detach())
-            new = by(t, scalars, _line(_laid_as(bare(grads[0]), param)), _line(param), self.arrays)
+            grad, param = next(rest), self.params[0]
+            if not self.plain:
+                grad, param = bare(grad), bare(param)
+            if grad.stride() != self.strides or grad.dtype != param.dtype:
+                grad = _laid_as(grad, param)
+            new = step(_line(grad), _line(param), self.arrays)
             # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
             torch.autograd.graph.increment_version(param)
             return new
+        grads = list(islice(rest, len(self.params)))
         if not self.plain:
             grads = list(map(bare, grads))
         params = self.params if self.plain else [bare(p.detach()) for p in self.params]
         flat = self._flat(params)
-        # One call, where a copy of each would look up the place of each.
-        grad_line, line = (torch.cat(x, out=y) for x, y in zip((self._flat(grads), flat), self.lines, strict=True))
-        new = by(t, scalars, grad_line, line, self.arrays)
+        grad_line, line = map(self._joined, (self._flat(grads), flat), self.lines)
+        new = step(grad_line, line, self.arrays)
         if line.dtype == params[0].dtype and (self.as_is or all(p.is_contiguous() for p in params)):
             torch.split_with_sizes_copy(line, self.sizes, out=flat)
         else:
             torch._foreach_copy_(params, list(self.parts(line)))
         return new
+
+    def _joined(self, flat: list[Tensor], line: Tensor) -> Tensor:
+        """The tensors side by side, in few calls, where a copy of each would look up the place of each."""
+        for tensors, numbers in self.parcels:
+            torch.cat(flat[tensors], out=line[numbers])
+        return line
 
     def _flat(self, tensors: list[Tensor]) -> list[Tensor]:
         return tensors if self.as_is else [x if x.ndim == 1 else x.reshape(-1) for x in tensors]
@@ -99,12 +114,14 @@ class Bucket:
         self.params = [p for run in self.runs for p in run.params]
         self.entries = [state[p] for p in self.params]
         first = self.runs[0]
-        self.counts = {name: value.repeat(len(params)) for name, value in first.scalars.items()}
-        self.counts["step"] = torch.zeros(len(params), dtype=torch.float32)
+        counts = {name: value.cpu().repeat(len(params)) for name, value in first.scalars.items()}
+        counts["step"] = torch.zeros(len(params), dtype=torch.float32)
+        self.counts = {name: count.numpy() for name, count in counts.items()}
         self.names = {"step": "step", **{name: called(rule, name) for name in (*first.arrays, *first.scalars)}}
-        self.shown = {name: self._show(name, count.unbind()) for name, count in self.counts.items()}
+        self.shown = {name: self._show(name, count.unbind()) for name, count in counts.items()}
         for name in first.arrays:
             self.shown[name] = self._show(name, [part for run in self.runs for part in run.parts(run.arrays[name])])
+        self.written = {name: count.tobytes() for name, count in self.counts.items()}
 
     def _show(self, name: str, parts: Sequence[Tensor]) -> list[Tensor]:
         """Put the parts of the bucket's arrays in place of what the entries hold, the values kept."""
@@ -117,7 +134,7 @@ class Bucket:
         return shown
 
     def intact(self, state: Mapping[Tensor, Entry]) -> bool:
-        """Whether parameters and state are still what they were when the bucket was filled, and all counts equal."""
+        """Whether parameters and state are still what the last step left."""
         return (
             all(run.fits() for run in self.runs)
             and all(map(operator.is_, map(state.get, self.params), self.entries))
@@ -125,18 +142,19 @@ class Bucket:
                 all(map(operator.is_, map(dict.get, self.entries, repeat(self.names[name])), parts))
                 for name, parts in self.shown.items()
             )
-            and all(bool((count == count[0]).all()) for count in self.counts.values())
+            and all(count.tobytes() == self.written[name] for name, count in self.counts.items())
         )
 
     def advance(self, by: Advance, grads: list[Tensor]) -> None:
         """Take one step."""
         t = float(self.counts["step"][0]) + 1
         scalars = {name: float(count[0]) for name, count in self.counts.items() if name != "step"}
-        new, rest = {}, iter(grads)
+        step, new, rest = by(t, scalars), {}, iter(grads)
         for run in self.runs:
-            new = run.advance(by, t, scalars, list(islice(rest, len(run.params))))
+            new = run.advance(step, rest)
         for name, value in {**new, "step": t}.items():
-            self.counts[name].fill_(value)
+            self.counts[name].fill(value)
+            self.written[name] = self.counts[name].tobytes()
 
 
 def _together(params: list[Tensor]) -> Iterator[list[Tensor]]:
@@ -154,6 +172,16 @@ def _together(params: list[Tensor]) -> Iterator[list[Tensor]]:
         full += p.numel()
     if small:
         yield small
+
+
+def _parcels(sizes: list[int]) -> Iterator[tuple[slice, slice]]:
+    """Which tensors are joined in a call, and where their numbers lie."""
+    ends = [0, *itertools.accumulate(sizes)]
+    first = 0
+    for i in range(1, len(ends)):
+        if i == len(sizes) or ends[i + 1] - ends[first] >= SERIAL:
+            yield slice(first, i), slice(ends[first], ends[i])
+            first = i
 
 
 class Whole:
@@ -176,7 +204,7 @@ class Whole:
         """Take one step."""
         there = [self.params[0].detach(), *(self.entry[called] for called in self.names.values())]
         whole, *arrays = map(_whole, there)
-        by(float(self.entry["step"]) + 1, {}, _whole(grads[0]), whole, dict(zip(self.names, arrays, strict=True)))
+        by(float(self.entry["step"]) + 1, {})(_whole(grads[0]), whole, dict(zip(self.names, arrays, strict=True)))
         for shard, moved in zip(there, (whole, *arrays), strict=True):
             if is_sharded(shard):
                 shard.copy_(_sharded(moved, shard))

@@ -124,9 +124,6 @@ class Optimizer(torch.optim.Optimizer):
         self.param_groups[-1] = Group(group)
         self._size = None
 
-    # A compiled training step calls this as it is: what it does to buckets is nothing to trace.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step with the gradients that are there; parameters without one stay.
 
@@ -136,6 +133,10 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             BadInput: a gradient is sparse; nothing has moved then.
         """
+        return self._untraced(closure) if torch.compiler.is_compiling() else self._step(closure)
+
+    @torch.no_grad()
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -157,6 +158,9 @@ class Optimizer(torch.optim.Optimizer):
             for bucket, grads in self._buckets(i, group["params"], given[i], rule, form):
                 bucket.advance(by, grads)
         return loss
+
+    # A compiled training step calls it as it is: what it does to buckets is nothing to trace.
+    _untraced = torch.compiler.disable(_step)  # type: ignore[no-untyped-call]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the settings and the state that `state_dict()` gave, here or in torch's own optimizer of the kind.
