@@ -46,8 +46,7 @@ def measure(seed: int = 0) -> dict[str, Any]:
 def _scores(rule: osc.Rule) -> np.ndarray:
     """The mean score of each set of problems, shape (sets,)."""
     runs = osc.run(rule, osc.task("quadratic"), steps=STEPS, seeds=SETS * PROBLEMS)
-    seen = np.where(runs.diverged, np.inf, runs.loss[:, :-1].mean(axis=1, dtype=float) / runs.loss[:, 0])
-    return seen.reshape(SETS, PROBLEMS).mean(axis=1)
+    return runs.relative_mean.reshape(SETS, PROBLEMS).mean(axis=1)
 
 
 def report(result: dict[str, Any]) -> str:

@@ -151,7 +151,7 @@ def prove(
         progress(f"without {mechanism}", "fitting")
         make = functools.partial(rebuild.rebuilt, found, mechanism, min(rounds, 1), whole)
         rules[f"without {mechanism}"] = _kept(keep, found, mechanism, rounds, make)
-    scores = {name: _scores(rule, found, seeds) for name, rule in rules.items()}
+    scores = {n: sweep(stack([r]), found.task, seeds=seeds).relative_mean[0] for n, r in rules.items()}
     return Proof(rules, scores, tuple(baselines))
 
 
@@ -180,8 +180,3 @@ def _tuned(
                 each.rule, task, trials=trials, seeds=seeds, score="mean", space=each.free, extend=False
             ).best
     return found
-
-
-def _scores(rule: Rule, found: Explanation, seeds: int) -> np.ndarray:
-    made = sweep(stack([rule]), found.task, seeds=seeds)
-    return np.where(np.isinf(made.mean), np.inf, made.mean / made.first)[0].astype(float)

@@ -65,6 +65,18 @@ class Runs:
         """The loss at the end, infinite for a run that diverged; shape (seeds,)."""
         return np.where(self.diverged, np.inf, self.loss[:, -1])
 
+    @property
+    def relative_mean(self) -> np.ndarray:
+        """`mean` over the loss at the start, infinite where that is no number; shape (seeds,)."""
+        return over(self.mean, self.loss[:, 0])
+
+
+def over(mean: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """A mean loss over the first, infinite where that is no number."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = mean.astype(float) / first
+    return np.where(np.isfinite(ratios), ratios, np.inf)
+
 
 def run(
     rule: Rule,

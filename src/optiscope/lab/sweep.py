@@ -14,6 +14,7 @@ from ..rules.contract import Rule
 from ..tasks.contract import Task
 from .arguments import check
 from .finish import Share, Where, finish
+from .run import over
 from .work import Work
 
 
@@ -31,6 +32,11 @@ class Sweep:
     """After how many steps the loss was first not finite; −1 for never."""
     compile_seconds: float
     run_seconds: float
+
+    @property
+    def relative_mean(self) -> np.ndarray:
+        """`mean` over the loss at the start, infinite where that is no number."""
+        return over(self.mean, self.first)
 
 
 def stack(rules: Sequence[Rule]) -> Rule:

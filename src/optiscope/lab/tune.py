@@ -45,7 +45,7 @@ COSTLY = 1e13
 
 SCORES: dict[str, Callable[[Sweep], np.ndarray]] = {
     "final": lambda found: found.final,
-    "mean": lambda found: np.where(np.isinf(found.mean), np.inf, found.mean / found.first),
+    "mean": lambda found: found.relative_mean,
 }
 
 

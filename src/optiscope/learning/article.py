@@ -10,7 +10,7 @@ from ..lab.run import run
 from ..lab.statistics import summary
 from ..rules.contract import Rule
 from ..tasks import task
-from .contest import Contest, contest, scores
+from .contest import Contest, contest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def figures(family: str, rule: Rule) -> dict[str, Any]:
     """
     scale, on = FAMILIES.get(family, Scale()), task(family)
     found = run(rule, on, seeds=scale.judged, every=scale.every)
-    s = summary(scores(found))
+    s = summary(found.relative_mean)
     return {
         "task": family,
         "steps": on.steps,

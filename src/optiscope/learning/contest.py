@@ -38,14 +38,7 @@ class Side:
     @property
     def scores(self) -> np.ndarray:
         """Of each run; shape (seeds,)."""
-        return scores(self.runs)
-
-
-def scores(runs: Runs) -> np.ndarray:
-    """The mean of the losses that each run's steps saw over its first, infinite where it diverged; shape (seeds,)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = runs.mean.astype(float) / runs.loss[:, 0]
-    return np.where(np.isfinite(ratios), ratios, np.inf)
+        return self.runs.relative_mean
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
