@@ -241,6 +241,15 @@ def test_how_least_squares_end(case):
         assert np.isnan(s.standard_errors).tolist() == [False, True]
 
 
+@pytest.mark.parametrize("case", ["towards infinity", "no root"])
+def test_an_end_in_doubt_is_examined_alike_under_jit(case):
+    f, x0, end = SQUARES[case]
+    alone, traced = least_squares(f, np.array(x0)), jax.jit(lambda x: least_squares(f, x))(np.array(x0))
+    assert alone.status.name == traced.status.name == end
+    assert alone.evaluations.hvp > 0
+    assert (*alone.evaluations, alone.cost) == (*map(int, traced.evaluations), int(traced.cost))
+
+
 def test_least_squares_at_the_edge_of_a_domain():
     s = least_squares(lambda x: jnp.stack([jnp.sqrt(x[0]) + 1, x[1], 1 + 0 * x[0]]), np.array([3.0, 2.0]))
     assert not s.ok

@@ -221,6 +221,10 @@ class LeastSquares(Method):
         return jnp.max(jnp.abs(problem.smooth.projected(w.x, w.model.gradient)))
 
     def finish(self, problem: Residual, w: State) -> Ended:
+        return self.examined(problem, self.found(problem, w), w.x0)
+
+    def found(self, problem: Residual, w: State) -> Ended:
+        """What `finish` gives, before the examination that a few statuses ask for."""
         model, m = w.model, w.r.size
         value = jnp.vdot(w.r, w.r) / 2
         known = model.rank(m)
@@ -231,12 +235,19 @@ class LeastSquares(Method):
         seen = jnp.sum(jnp.where(known[:, None], model.V**2, 0), axis=0) > 1 - jnp.sqrt(eps(w.x))
         seen &= model.free
         covariance = jnp.where(seen[:, None] & seen[None, :], covariance, jnp.nan)
-        # J alone cannot tell a minimum where it is singular and r is not zero from a plain that never ends: r″ decides.
-        doubtful = (w.walk.status == STALLED) | (w.walk.status == FLAT)
-        asked = w.walk._replace(status=jnp.where(doubtful, jnp.int32(STALLED), jnp.int32(RUNNING)))
-        walk = certified(problem.smooth, asked, w.x, w.x0, value, model.gradient)
-        walk = walk._replace(status=jnp.where(walk.status == RUNNING, w.walk.status, walk.status))
-        return Ended(walk, w.x, value, model.gradient, self._norm(problem, w), covariance)
+        return Ended(w.walk, w.x, value, model.gradient, self._norm(problem, w), covariance)
+
+    def examined(self, problem: Residual, end: Ended, x0: Any) -> Ended:
+        """J alone cannot tell a minimum where it is singular and r is not zero from a plain that never ends: r″ can."""
+        status = end.walk.status
+        asked = end.walk._replace(status=jnp.where(doubtful(status), jnp.int32(STALLED), jnp.int32(RUNNING)))
+        walk = certified(problem.smooth, asked, end.x, x0, end.value, end.gradient)
+        return end._replace(walk=walk._replace(status=jnp.where(walk.status == RUNNING, status, walk.status)))
+
+
+def doubtful(status: Any) -> Any:
+    """Whether an end by this status needs an examination."""
+    return (status == STALLED) | (status == FLAT)
 
 
 def _part(p: Any, w: State) -> Any:

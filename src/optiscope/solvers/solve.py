@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ from jax.flatten_util import ravel_pytree
 from ..errors import BadInput, unknown
 from .gradient import CG, GD
 from .implicit import tangent
-from .least_squares import LM, Dogleg, GaussNewton, LeastSquares, Residual
+from .least_squares import LM, Dogleg, GaussNewton, LeastSquares, Residual, doubtful
 from .newton import Newton, NewtonCG
 from .quasi_newton import BFGS, LBFGS
 from .smooth import Smooth
 from .solution import Evaluations, Solution, Status
-from .walk import Budget, Ended, Keep, Method
+from .walk import Budget, Ended, Keep, Method, Walk
 
 ENDLESS = 2**31 - 1
 
@@ -214,7 +214,10 @@ def _solved(
     if traced:
         return program(setting)(problem)
     with jax.enable_x64(problem.budget.tol.dtype == np.float64):
-        return unpacked(problem.x0, *call(packed(setting), problem))
+        floats, integers, rows = call(packed(setting), problem)
+        if isinstance(setting.method, LeastSquares) and doubtful(integers[0]):
+            integers = call(examined(setting), problem, floats, integers)
+        return unpacked(problem.x0, floats, integers, rows)
 
 
 def call(function: Callable, *arguments: Any) -> Any:
@@ -340,14 +343,38 @@ def program(setting: Setting) -> Callable[[Problem], Solution]:
 @functools.lru_cache(maxsize=128)
 def packed(setting: Setting) -> Callable[[Problem], tuple[Any, Any, Any]]:
     """The compiled solver with its numbers in two vectors: every array that leaves a compiled function costs its
-    microseconds, which are most of a small problem's.
+    microseconds, which are most of a small problem's. An end of least squares is still to be `examined`.
     """
+    finish = setting.method.found if isinstance(setting.method, LeastSquares) else setting.method.finish
 
     def run(problem: Problem) -> tuple[Any, Any, Any]:
-        s = _solve(setting, problem)
+        s = _walked(setting, problem, finish)
         floats = [s.x, s.value, s.gradient, s.gradient_norm, s.covariance]
         integers = [s.status.code, s.iterations, *s.evaluations, s.cost]
         return ravel_pytree(floats)[0], jnp.stack(integers), s.history
+
+    return jax.jit(run)
+
+
+@functools.lru_cache(maxsize=128)
+def examined(setting: Setting) -> Callable[[Problem, Any, Any], Any]:
+    """The compiled examination of what `packed` gave: its integers anew. Few ends need it, and it takes as long to
+    compile as half the solver.
+    """
+    method = cast(LeastSquares, setting.method)
+
+    def run(problem: Problem, floats: Any, integers: Any) -> Any:
+        x0, unravel = ravel_pytree(problem.x0)
+        n = x0.size
+        end = Ended(
+            walk=Walk(integers[0], integers[1], integers[2:], None),
+            x=floats[:n],
+            value=floats[n],
+            gradient=floats[n + 1 : 2 * n + 1],
+            gradient_norm=floats[2 * n + 1],
+        )
+        walk = method.examined(setting.oracle(unravel, problem.args, problem.bounds), end, x0).walk
+        return jnp.concatenate([jnp.stack([walk.status, walk.iterations]), walk.counts])
 
     return jax.jit(run)
 
@@ -389,10 +416,14 @@ def _unraveller(x0: Params) -> tuple[Callable[[np.ndarray], Params], int]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _solve(setting: Setting, problem: Problem) -> Solution:
+    return _walked(setting, problem, setting.method.finish)
+
+
+def _walked(setting: Setting, problem: Problem, finish: Callable[[Any, Any], Ended]) -> Solution:
     x, unravel = ravel_pytree(problem.x0)
     oracle = setting.oracle(unravel, problem.args, problem.bounds)
     state = setting.method.run(oracle, problem.budget, setting.method.begin(oracle, x, setting.keep))
-    return solution(setting.method.finish(oracle, state), unravel)
+    return solution(finish(oracle, state), unravel)
 
 
 @_solve.defjvp
