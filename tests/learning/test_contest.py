@@ -1,6 +1,5 @@
 """A contest: the score, the gain and what is said of them."""
 
-
 import numpy as np
 import pytest
 
