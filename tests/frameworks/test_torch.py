@@ -1,6 +1,7 @@
 """The torch front as a torch optimizer: groups, schedulers, checkpoints, hooks, dtypes, layouts, refusals."""
 
 import copy
+import functools
 import gc
 import io
 import weakref
@@ -13,6 +14,7 @@ from torch.optim import lr_scheduler
 
 import optiscope as osc
 from optiscope import BadInput
+from optiscope.frameworks import torch as fronts
 from optiscope.frameworks.torch import Optimizer, buckets
 from optiscope.rules import LogUniform, Rule, contract, hyper
 
@@ -42,9 +44,10 @@ def frozen(optimizer):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Buckets so small that a few parameters fill several, and some are too large for any."""
+    """Buckets so small that a few parameters fill several, in parcels, and some are too large for any."""
     monkeypatch.setattr(buckets, "SMALL", 6)
     monkeypatch.setattr(buckets, "FULL", 10)
+    monkeypatch.setattr(buckets, "SERIAL", 5)
 
 
 SHAPES = [(2,), (3,), (20,), (), (4,), (2, 3), (5, 5), (0,), (1, 1)]
@@ -591,6 +594,100 @@ def test_a_compiled_training_step_steps_with_it():
     close([*models[0].parameters()], [*models[1].parameters()], 1e-6)
 
 
+# ---- what changes between steps ----
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_small_parameters_that_change_their_dtype_go_on_as_torchs(dtype):
+    ends = []
+    for kind in (fronts.SGD, torch.optim.SGD):
+        params = parameters((3,), (4, 2), (5,), dtype=torch.float32)
+        optimizer = kind(params, lr=0.1, momentum=0.9)
+        for k in range(3):
+            for p in params:
+                p.grad = torch.full_like(p, 0.5)
+            optimizer.step()
+            if k == 0:
+                params[1].data = params[1].data.to(dtype)
+        ends.append([p.detach().double() for p in params])
+    close(*ends, 1e-2 if dtype == torch.bfloat16 else 1e-7)
+
+
+def test_parameters_that_change_their_shape_are_refused_before_anything_moves():
+    params = parameters((3,), (4,), (5,))
+    optimizer = fronts.SGD(params, lr=0.1, momentum=0.9)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    params[1].data = torch.zeros(2, dtype=torch.float64)
+    params[1].grad = torch.ones_like(params[1])
+    before = [p.detach().clone() for p in params]
+    with refused("of shape .2,. has momentum_buffer of shape .4,. in the optimizer's state"):
+        optimizer.step()
+    close(params, before, 0)
+
+
+def test_a_bad_group_is_refused_before_another_has_moved():
+    first, second = parameters((3,), (4,))
+    optimizer = fronts.SGD([{"params": [first]}, {"params": [second]}], lr=0.1)
+    first.grad, second.grad = torch.ones_like(first), torch.ones_like(second)
+    before = first.detach().clone()
+    optimizer.param_groups[1]["lr"] = torch.ones(2)
+    with refused("lr must be one number"):
+        optimizer.step()
+    close(first, before, 0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_steps_under_another_default_device(compiled):
+    (p,) = parameters((9000,))
+    optimizer = Optimizer([p], osc.Adam(), compiled=compiled)
+    before = p.detach().clone()
+    for _ in range(2):
+        p.grad = torch.ones_like(p)
+        with torch.device("meta"):
+            optimizer.step()
+    close(p, before - 2e-3, 1e-6)
+
+
+def test_parameters_without_gradients_keep_only_their_own_state():
+    params = parameters(*[(2000,)] * 20)
+    optimizer = Optimizer(params, osc.Adam())
+    for frozen in range(20):
+        for k, p in enumerate(params):
+            p.grad = torch.ones_like(p) if k >= frozen else None
+        optimizer.step()
+    held = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for e in optimizer.state.values()
+            for x in e.values()}  # fmt: skip
+    assert sum(held.values()) < 1.2 * 20 * 2 * 2000 * 8
+
+
+@pytest.mark.parametrize(
+    ("make", "rule", "lost"),
+    [
+        (functools.partial(torch.optim.AdamW, weight_decay=0.5), osc.Adam(), "weight_decay=0.5"),
+        (functools.partial(torch.optim.Adam, weight_decay=0.5), osc.L2(osc.Adam.preset("torch"), 0.1), None),
+        (functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True), osc.Nesterov.preset("torch"), None),
+        (functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, dampening=0.5), osc.Momentum.preset("torch"), None),
+    ],
+)
+def test_a_saved_setting_is_taken_over_or_refused(make, rule, lost):
+    (p,), (q,) = parameters((3,)), parameters((3,))
+    theirs, ours = make([p]), Optimizer([q], rule)
+    p.grad = torch.ones_like(p)
+    theirs.step()
+    if lost is None:
+        ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+        q.data = p.data.clone()
+        q.grad = p.grad
+        theirs.step()
+        ours.step()
+        close(p, q, 1e-7)
+    else:
+        with refused(f"the state dict is of another rule: it has {lost}, and adam does not"):
+            ours.load_state_dict(theirs.state_dict())
+
+
 # ---- what it refuses ----
 
 
@@ -606,6 +703,8 @@ def test_refuses_parameters_that_cannot_be_optimized():
         Optimizer(iter(()), osc.Adam())
     with refused("parameter 1 is computed from others .it is no leaf.; optimize those instead"):
         Optimizer([p, 2 * q], osc.Adam())
+    with refused("parameter 0 is a view that conjugates or negates"):
+        Optimizer([nn.Parameter(torch.fft.fft(torch.ones(4)).conj())], osc.Adam())
     with refused("parameter w is computed from others"):
         Optimizer([("w", 2 * q)], osc.Adam())
     with refused("parameter 2 is in this group, as 0, already; a parameter is optimized once"):

@@ -6,16 +6,16 @@ state there is the truth: a bucket that no longer matches it is broken up and ga
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import accumulate, islice, repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...errors import BadInput
 from ...rules.contract import Rule, State
 from ...rules.wrappers import Wrapper
 from .kernels import Advance, Step, compute_dtype
@@ -26,7 +26,7 @@ FULL = 2**18
 """How many entries fill a bucket: what is copied then stays in the processor's cache."""
 
 SERIAL = 2**15
-"""Fewer numbers than that torch joins by plain copies; to more it brings threads, which take longer to set up."""
+"""torch.cat of fewer numbers is a plain copy; for more it makes threads ready, which takes longer than copying."""
 
 Entry = dict[str, Any]
 """The state of one parameter, by the names that torch uses."""
@@ -68,8 +68,16 @@ class Run:
             yield from (part.view((*shape, *more)) for part, shape in zip(parts, self.shapes, strict=True))
 
     def fits(self) -> bool:
-        """Whether the parameter still lies as it did; small ones are copied however they lie."""
-        return not self.alone or _layout(self.params[0]) == self.layout
+        """Whether the parameters are still of their dtype, device and shape; a large one must also lie as it did."""
+        if self.alone:
+            return _layout(self.params[0]) == self.layout
+        dtype, device, *_ = self.layout
+        params = self.params if self.plain else [bare(p.detach()) for p in self.params]
+        return (
+            [p.shape for p in params] == self.shapes
+            and {p.dtype for p in self.params} == {dtype}
+            and {p.device for p in self.params} == {device}
+        )
 
     def advance(self, step: Step, rest: Iterator[Tensor]) -> State:
         """Take a step with the next gradients, and return the new scalars of the state."""
@@ -97,7 +105,7 @@ class Run:
         return new
 
     def _joined(self, flat: list[Tensor], line: Tensor) -> Tensor:
-        """The tensors side by side, in few calls, where a copy of each would look up the place of each."""
+        """The tensors side by side in `line`."""
         for tensors, numbers in self.parcels:
             torch.cat(flat[tensors], out=line[numbers])
         return line
@@ -115,7 +123,7 @@ class Bucket:
         self.entries = [state[p] for p in self.params]
         first = self.runs[0]
         counts = {name: value.cpu().repeat(len(params)) for name, value in first.scalars.items()}
-        counts["step"] = torch.zeros(len(params), dtype=torch.float32)
+        counts["step"] = torch.zeros(len(params), dtype=torch.float32, device="cpu")
         self.counts = {name: count.numpy() for name, count in counts.items()}
         self.names = {"step": "step", **{name: called(rule, name) for name in (*first.arrays, *first.scalars)}}
         self.shown = {name: self._show(name, count.unbind()) for name, count in counts.items()}
@@ -128,7 +136,13 @@ class Bucket:
         called, shown = self.names[name], []
         for param, entry, part in zip(self.params, self.entries, parts, strict=True):
             if called in entry:
-                part.copy_(bare(torch.as_tensor(entry[called])))
+                held = bare(torch.as_tensor(entry[called]))
+                if held.shape != part.shape:
+                    raise BadInput(
+                        f"a parameter of shape {tuple(param.shape)} has {called} of shape {tuple(held.shape)} in the "
+                        "optimizer's state; give it back its shape, or make a new optimizer"
+                    )
+                part.copy_(held)
             entry[called] = part if name in self.counts else _as_shard(shown_as(part, param), param)
             shown.append(entry[called])
         return shown
@@ -176,7 +190,7 @@ def _together(params: list[Tensor]) -> Iterator[list[Tensor]]:
 
 def _parcels(sizes: list[int]) -> Iterator[tuple[slice, slice]]:
     """Which tensors are joined in a call, and where their numbers lie."""
-    ends = [0, *itertools.accumulate(sizes)]
+    ends = [0, *accumulate(sizes)]
     first = 0
     for i in range(1, len(ends)):
         if i == len(sizes) or ends[i + 1] - ends[first] >= SERIAL:
@@ -194,7 +208,7 @@ class Whole:
         self.names = {name: called(rule, name) for name in state}
         for name, value in state.items():
             entry.setdefault(self.names[name], _sharded(shown_as(value, param), param))
-        entry.setdefault("step", torch.zeros((), dtype=torch.float32))
+        entry.setdefault("step", torch.zeros((), dtype=torch.float32, device="cpu"))
 
     def intact(self, state: Mapping[Tensor, Entry]) -> bool:
         """Whether there is still a state for this parameter."""
@@ -209,6 +223,13 @@ class Whole:
             if is_sharded(shard):
                 shard.copy_(_sharded(moved, shard))
         self.entry["step"].add_(1)
+
+
+def release(entry: Entry) -> None:
+    """Give a parameter's state memory of its own, in place of a part of a bucket's."""
+    for name, x in entry.items():
+        if isinstance(x, Tensor) and not is_sharded(x) and x.untyped_storage().nbytes() > x.nbytes:
+            entry[name] = x.clone()
 
 
 def called(rule: Rule, name: str) -> str:

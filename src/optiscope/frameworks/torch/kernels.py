@@ -66,7 +66,7 @@ def as_torch(rule: Rule) -> Rule:
         if isinstance(leaf, Tensor):
             return leaf.detach() if leaf.ndim else float(leaf)
         array = np.asarray(leaf)
-        return torch.tensor(array) if array.ndim else float(array)
+        return torch.tensor(array, device="cpu") if array.ndim else float(array)
 
     return mapped(rule, one)
 
@@ -87,8 +87,8 @@ def eager(rule: Rule, maximize: bool) -> Advance:
             kind = param.device, compute_dtype(param.dtype)
             if kind not in rules:
                 rules[kind] = mapped(rule, lambda leaf: leaf.to(*kind) if isinstance(leaf, Tensor) else leaf)
-            state = {name: torch.tensor(value, dtype=kind[1]) for name, value in scalars.items()}
-            count = torch.tensor(t, dtype=torch.float64)
+            state = {name: torch.tensor(value, dtype=kind[1], device="cpu") for name, value in scalars.items()}
+            count = torch.tensor(t, dtype=torch.float64, device="cpu")
             return _move(rules[kind], maximize, count, grad, param, state, arrays)
 
         return step
@@ -185,7 +185,7 @@ class Program:
         return torch.tensor(entering, dtype=self.dtype, device=self.device), dict(zip(self.scalars, new, strict=True))
 
     def _slowly(self, given: list[float]) -> tuple[list[float], list[Tensor]]:
-        entering, new = self.prelude(torch.tensor(given, dtype=torch.float64))
+        entering, new = self.prelude(torch.tensor(given, dtype=torch.float64, device="cpu"))
         return [x.item() for x in entering], new
 
 
@@ -226,7 +226,7 @@ def _compile(form: Any, leaves: list[Any], maximize: bool, param: Tensor, scalar
         rule = mapped(form, lambda _: next(ordered))
         return list(_move(rule, maximize, t, grad, param, first, dict(zip(arrays, rest, strict=True))).values())
 
-    early = torch.zeros(1 + numbers + len(scalars), dtype=torch.float64)
+    early = torch.zeros(1 + numbers + len(scalars), dtype=torch.float64, device="cpu")
     lines = [torch.empty(_LENGTH, dtype=param.dtype, device=device) for _ in ("grad", "param")]
     lines += [torch.empty((_LENGTH, *x.shape[1:]), dtype=x.dtype, device=device) for x in arrays.values()]
     with warnings.catch_warnings():

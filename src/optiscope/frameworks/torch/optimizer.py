@@ -20,7 +20,7 @@ from ...errors import BadInput
 from ...rules.contract import Rule
 from ...rules.wrappers import Scheduled, Wrapper
 from . import kernels
-from .buckets import FULL, Bucket, Entry, Whole, bare, called, is_sharded, shown_as
+from .buckets import FULL, Bucket, Entry, Whole, bare, called, is_sharded, release, shown_as
 
 WORTH_COMPILING = 2**16
 """From this many numbers on, steps repay the seconds that compiling takes."""
@@ -115,6 +115,8 @@ class Optimizer(torch.optim.Optimizer):
             if isinstance(p, Tensor):
                 if not (p.is_leaf or p.retains_grad):
                     raise BadInput(f"parameter {name} is computed from others (it is no leaf); optimize those instead")
+                if p.is_conj() or p.is_neg():
+                    raise BadInput(f"parameter {name} is a view that conjugates or negates; optimize a clone of it")
                 if id(p) in seen:
                     raise BadInput(f"parameter {name} is {seen[id(p)]} already; a parameter is optimized once")
                 seen[id(p)] = f"in this group, as {name},"
@@ -151,12 +153,14 @@ class Optimizer(torch.optim.Optimizer):
                         f"a gradient of shape {tuple(grad.shape)} is sparse, and rules act on every entry; give "
                         "nn.Embedding sparse=False, or that parameter torch.optim.SparseAdam"
                     )
-        for i, group in enumerate(self.param_groups):
-            rule = self._rule(group)
+        rules = [self._rule(group) for group in self.param_groups]
+        ready = []
+        for i, (group, rule) in enumerate(zip(self.param_groups, rules, strict=True)):
             form, leaves = kernels.taken_apart(rule)
             by = self._advance(rule, form, leaves, group["maximize"])
-            for bucket, grads in self._buckets(i, group["params"], given[i], rule, form):
-                bucket.advance(by, grads)
+            ready += [(by, *each) for each in self._buckets(i, group["params"], given[i], rule, form)]
+        for by, bucket, grads in ready:
+            bucket.advance(by, grads)
         return loss
 
     # A compiled training step calls it as it is: what it does to buckets is nothing to trace.
@@ -220,6 +224,9 @@ class Optimizer(torch.optim.Optimizer):
                 kept.append((bucket, places))
             else:
                 loose = loose + places
+                for k, absent in zip(places, missing, strict=True):
+                    if absent:  # its state would keep the arrays of a whole bucket alive
+                        release(self.state[params[k]])
         if with_gradient := [k for k in loose if grads[k] is not None]:
             kept += self._gathered(params, with_gradient, rule)
         plan.buckets, plan.waiting = kept, [k for k in loose if grads[k] is None]
@@ -272,9 +279,13 @@ class Optimizer(torch.optim.Optimizer):
             for index, p in zip(new["params"], group["params"], strict=True):
                 if index in state:
                     state[index] = _fitting(state[index], f"parameter {index}", p, rule)
+            if lost := [f"{name}={new[name]}" for name in _TERMS if new.get(name) and name not in group]:
+                raise BadInput(f"the state dict is of another rule: it has {', '.join(lost)}, and {rule.name} does not")
         return {**given, "param_groups": merged, "state": state}
 
 
+_TERMS = ("weight_decay", "momentum", "dampening", "lr_decay")
+"""What a rule without it cannot go on from."""
 _SPELT = {"alpha": "rho", "momentum_decay": "psi"}
 """What torch calls some hyperparameters, and what rules do."""
 
@@ -346,5 +357,5 @@ def _fitting(entry: Entry, where: str, param: Tensor, rule: Rule) -> Entry:
                 f"shape asks for {tuple(wanted[name])}"
             )
     if has or "step" in entry:
-        entry["step"] = torch.tensor(float(entry.get("step", 1)), dtype=torch.float32)
+        entry["step"] = torch.tensor(float(entry.get("step", 1)), dtype=torch.float32, device="cpu")
     return entry
