@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import keras  # type: ignore[import-untyped]
 import numpy as np
@@ -50,6 +52,9 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras is u
             or a decay for a learning rate that is a schedule already.
     """
 
+    later: ClassVar[tuple[str, ...]] = ()
+    """What of the state stands, variable by variable, after all the rest, for the order of Keras's own weights."""
+
     def __init__(
         self, rule: Rule, learning_rate: LearningRate | None = None, decay: float | None = None, **options: Any
     ) -> None:
@@ -68,18 +73,22 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras is u
         if self.built:
             return
         super().build(variables)
-        self._states = [self._begin(variable) for variable in variables]
+        self._states: list[dict[str, Any]] = [{} for _ in variables]
+        for late in (None, *self.later):
+            for variable, state in zip(variables, self._states, strict=True):
+                if not self._overwrite_variable_with_gradient(variable):
+                    self._begin(variable, state, late)
 
-    def _begin(self, variable: Any) -> dict[str, Any]:
-        if self._overwrite_variable_with_gradient(variable):
-            return {}
+    def _begin(self, variable: Any, state: dict[str, Any], late: str | None) -> None:
+        """Make the state named `late`, or if None all that is not."""
 
         def start(key: str) -> Any:
             # Called where Keras initialises variables: outside the graph, if there is one.
             return lambda shape, dtype: ops.cast(self.rule.init(ops.convert_to_tensor(variable), _XP)[key], dtype)
 
-        begun = self.rule.init(ops.convert_to_tensor(variable), _XP)
-        return {key: self._add(variable, _theirs(self.rule, key), x.shape, start(key)) for key, x in begun.items()}
+        for key, x in self.rule.init(ops.convert_to_tensor(variable), _XP).items():
+            if key == late or (late is None and key not in self.later):
+                state[key] = self._add(variable, _theirs(self.rule, key), x.shape, start(key))
 
     def _add(self, variable: Any, name: str, shape: Any, initializer: Any) -> Any:
         if tuple(shape) == tuple(variable.shape):  # keeps the variable's layout over devices
@@ -200,13 +209,43 @@ def _outline(held: dict[str, Any]) -> np.ndarray:
 
 
 class ReadyMade(Optimizer):
-    """An optimizer of Keras's by Keras's own arguments, `own`; `options` are those that every one has."""
+    """One of Keras's optimizers, by its arguments. Those that are its own are attributes, which may be written as long
+    as the state stays of its kind."""
 
-    def __init__(self, rule: Rule, own: dict[str, Any], learning_rate: LearningRate, options: dict[str, Any]) -> None:
-        super().__init__(rule, learning_rate, **options)
+    original: ClassVar[Any]
+    rule_of: ClassVar[Callable[..., Rule]]
+    """The rule, by the arguments that are the optimizer's own."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = inspect.signature(cls.original)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Args:
+            args, kwargs: what the original takes; and `decay`, as in `Optimizer`.
+
+        Raises:
+            BadInput: as in `Optimizer`.
+        """
+        decay = kwargs.pop("decay", None)
+        given = inspect.signature(self.original).bind(*args, **kwargs)
+        given.apply_defaults()
+        options = {k: v for k, v in given.arguments.items() if k != "kwargs"} | given.arguments.get("kwargs", {})
+        own = {name: options.pop(name) for name in inspect.signature(self.rule_of).parameters}
+        learning_rate = options.pop("learning_rate")
+        super().__init__(self.rule_of(**own), learning_rate, decay, **options)
         self._own = tuple(own)
-        for name, given in own.items():
-            setattr(self, name, given)
+        for name, value in own.items():
+            super().__setattr__(name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in getattr(self, "_own", ()):
+            rule = self.rule_of(**{**{own: getattr(self, own) for own in self._own}, name: value})
+            if type(rule) is not type(self.rule) or rule.init(_PROBE, np).keys() != self.rule.init(_PROBE, np).keys():
+                raise BadInput(f"{name}={value!r} needs another state; make a new {type(self).__name__} with it")
+            self.rule = rule
+        super().__setattr__(name, value)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -214,141 +253,110 @@ class ReadyMade(Optimizer):
         return {**config, **{name: getattr(self, name) for name in self._own}}
 
 
+_PROBE = np.zeros(2)
+
+
 @_serializable
 class SGD(ReadyMade):
     """`keras.optimizers.SGD`."""
 
-    def __init__(
-        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **options: Any
-    ) -> None:
+    original = keras.optimizers.SGD
+
+    @staticmethod
+    def rule_of(momentum: float, nesterov: bool) -> Rule:
         kind = rules.Nesterov if nesterov else rules.Momentum
-        rule = kind.preset("keras", momentum=momentum) if momentum else rules.GradientDescent.preset("keras")
-        super().__init__(rule, {"momentum": momentum, "nesterov": nesterov}, learning_rate, options)
+        return kind.preset("keras", momentum=momentum) if momentum else rules.GradientDescent.preset("keras")
 
 
 @_serializable
 class Adagrad(ReadyMade):
     """`keras.optimizers.Adagrad`."""
 
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        initial_accumulator_value: float = 0.1,
-        epsilon: float = 1e-7,
-        **options: Any,
-    ) -> None:
-        rule = rules.AdaGrad.preset("keras", initial=initial_accumulator_value, eps=epsilon)
-        own = {"initial_accumulator_value": initial_accumulator_value, "epsilon": epsilon}
-        super().__init__(rule, own, learning_rate, options)
+    original = keras.optimizers.Adagrad
+
+    @staticmethod
+    def rule_of(initial_accumulator_value: float, epsilon: float) -> Rule:
+        return rules.AdaGrad.preset("keras", initial=initial_accumulator_value, eps=epsilon)
 
 
 @_serializable
 class Adadelta(ReadyMade):
     """`keras.optimizers.Adadelta`."""
 
-    def __init__(
-        self, learning_rate: LearningRate = 0.001, rho: float = 0.95, epsilon: float = 1e-7, **options: Any
-    ) -> None:
-        rule = rules.AdaDelta.preset("keras", rho=rho, eps=epsilon)
-        super().__init__(rule, {"rho": rho, "epsilon": epsilon}, learning_rate, options)
+    original = keras.optimizers.Adadelta
+
+    @staticmethod
+    def rule_of(rho: float, epsilon: float) -> Rule:
+        return rules.AdaDelta.preset("keras", rho=rho, eps=epsilon)
 
 
 @_serializable
 class RMSprop(ReadyMade):
     """`keras.optimizers.RMSprop`."""
 
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
-        centered: bool = False,
-        **options: Any,
-    ) -> None:
-        rule = rules.RMSProp.preset("keras", rho=rho, momentum=momentum or None, eps=epsilon, centered=centered)
-        own = {"rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered}
-        super().__init__(rule, own, learning_rate, options)
+    original = keras.optimizers.RMSprop
+    later = ("b", "m")
+
+    @staticmethod
+    def rule_of(rho: float, momentum: float, epsilon: float, centered: bool) -> Rule:
+        return rules.RMSProp.preset("keras", rho=rho, momentum=momentum or None, eps=epsilon, centered=centered)
 
 
 @_serializable
 class Adam(ReadyMade):
     """`keras.optimizers.Adam`."""
 
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        **options: Any,
-    ) -> None:
-        rule = (rules.AMSGrad if amsgrad else rules.Adam).preset("keras", b1=beta_1, b2=beta_2, eps=epsilon)
-        own = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "amsgrad": amsgrad}
-        super().__init__(rule, own, learning_rate, options)
+    original = keras.optimizers.Adam
+    later = ("v_max",)
+
+    @staticmethod
+    def rule_of(beta_1: float, beta_2: float, epsilon: float, amsgrad: bool) -> Rule:
+        return (rules.AMSGrad if amsgrad else rules.Adam).preset("keras", b1=beta_1, b2=beta_2, eps=epsilon)
 
 
 @_serializable
 class AdamW(Adam):
     """`keras.optimizers.AdamW`: Adam, with the weight decay that every Keras optimizer can have."""
 
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        weight_decay: float = 0.004,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        **options: Any,
-    ) -> None:
-        if weight_decay is None:
+    original = keras.optimizers.AdamW
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.weight_decay is None:
             raise BadInput("AdamW needs a weight_decay; without one it is Adam")
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options)
 
 
 @_serializable
 class Adamax(ReadyMade):
     """`keras.optimizers.Adamax`."""
 
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **options: Any,
-    ) -> None:
-        rule = rules.AdaMax.preset("keras", b1=beta_1, b2=beta_2, eps=epsilon)
-        super().__init__(rule, {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}, learning_rate, options)
+    original = keras.optimizers.Adamax
+
+    @staticmethod
+    def rule_of(beta_1: float, beta_2: float, epsilon: float) -> Rule:
+        return rules.AdaMax.preset("keras", b1=beta_1, b2=beta_2, eps=epsilon)
 
 
 @_serializable
 class Nadam(ReadyMade):
-    """`keras.optimizers.Nadam`."""
+    """`keras.optimizers.Nadam`, but for the saved weights: Keras leaves out a part of the state."""
 
-    def __init__(
-        self,
-        learning_rate: LearningRate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **options: Any,
-    ) -> None:
-        rule = rules.Nadam.preset("keras", b1=beta_1, b2=beta_2, eps=epsilon)
-        super().__init__(rule, {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}, learning_rate, options)
+    original = keras.optimizers.Nadam
+
+    @staticmethod
+    def rule_of(beta_1: float, beta_2: float, epsilon: float) -> Rule:
+        return rules.Nadam.preset("keras", b1=beta_1, b2=beta_2, eps=epsilon)
 
 
 @_serializable
 class Lion(ReadyMade):
     """`keras.optimizers.Lion`."""
 
-    def __init__(
-        self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **options: Any
-    ) -> None:
-        rule = rules.Lion.preset("keras", b1=beta_1, b2=beta_2)
-        super().__init__(rule, {"beta_1": beta_1, "beta_2": beta_2}, learning_rate, options)
+    original = keras.optimizers.Lion
+
+    @staticmethod
+    def rule_of(beta_1: float, beta_2: float) -> Rule:
+        return rules.Lion.preset("keras", b1=beta_1, b2=beta_2)
 
 
 _READY_MADE = {cls.__name__.lower(): cls for cls in (SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW, Adamax, Nadam, Lion)}
