@@ -80,7 +80,7 @@ class Run:
         )
 
     def advance(self, step: Step, rest: Iterator[Tensor]) -> State:
-        """Take a step with the next gradients, and return the new scalars of the state."""
+        """Take a step with as many gradients from `rest` as it has parameters, and return the state's new scalars."""
         if self.alone:
             grad, param = next(rest), self.params[0]
             if not self.plain:
@@ -163,7 +163,8 @@ class Bucket:
         """Take one step."""
         t = float(self.counts["step"][0]) + 1
         scalars = {name: float(count[0]) for name, count in self.counts.items() if name != "step"}
-        step, new, rest = by(t, scalars), {}, iter(grads)
+        step = by(t, scalars)
+        rest, new = iter(grads), {}
         for run in self.runs:
             new = run.advance(step, rest)
         for name, value in {**new, "step": t}.items():
