@@ -113,6 +113,8 @@ DATA = {"x": [1.0, 2, 3], "y": [1.0, 2, 4]}
         (lambda: fit("a * y", DATA, {"a": 1}), "neither a column nor a parameter"),
         (lambda: fit("a * x", DATA, {"a": 1, "b": 2}), "'b' is not in"),
         (lambda: fit("a * x", DATA, {"a": 1, "x": 2}), "both a column and a parameter"),
+        (lambda: fit("a * e", {"e": [1.0, 2, 3], "y": [1.0, 2, 4]}, {"a": 1}), "2.7183; rename the column 'e'"),
+        (lambda: fit("a * x + e", DATA, {"a": 1, "e": 2}), "2.7183; rename the parameter 'e'"),
         (lambda: fit("a * x", DATA, {"a": "one"}), "finite number, not 'one'"),
         (lambda: fit("a * x", DATA, {"a": 1}, response="z"), "unknown response 'z'"),
         (lambda: fit("a * x", {**DATA, "x": [1, 2]}, {"a": 1}), "equally many rows"),

@@ -51,6 +51,19 @@ def test_small_singular_values_have_all_their_digits():
     np.testing.assert_allclose(np.sort(s), np.sqrt(2) * np.array([1e-9, 1.0]), rtol=1e-15)
 
 
+@pytest.mark.parametrize(("dtype", "scales"), [(np.float64, (1e-150, 1e150)), (np.float32, (1e-18, 1e18))])
+def test_any_scale_that_the_numbers_have(dtype, scales):
+    rng = np.random.default_rng(0)
+    for scale in scales:
+        J, r = (scale * rng.normal(size=(7, 4))).astype(dtype), np.ones(7, dtype)
+        s, *_ = svd(J, r)
+        exact = np.linalg.svd(J.astype(float) / scale, compute_uv=False)
+        np.testing.assert_allclose(np.sort(np.asarray(s, float) / scale)[::-1], exact, rtol=30 * np.finfo(dtype).eps)
+        H = J[:4] + J[:4].T
+        values = np.asarray(eigh(H)[0], float) / scale
+        np.testing.assert_allclose(values, np.linalg.eigvalsh(H.astype(float) / scale), atol=60 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("k", range(1, FEW + 2))
 def test_eigenvalues_and_vectors(k):
     rng = np.random.default_rng(k)

@@ -250,6 +250,45 @@ def test_an_end_in_doubt_is_examined_alike_under_jit(case):
     assert (*alone.evaluations, alone.cost) == (*map(int, traced.evaluations), int(traced.cost))
 
 
+@pytest.mark.parametrize("method", solvers.LEAST_SQUARES)
+def test_a_far_start_is_not_taken_for_a_root(method):
+    """At e⁴⁰ the residual's rounding is larger than its value at the solution."""
+    s = least_squares(lambda x: jnp.exp(x) - 2.0, np.array([40.0]), method=method)
+    assert s.status.name == "converged"
+    np.testing.assert_allclose(s.x, [np.log(2)], rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", [LM(), LM("nielsen"), LM(accelerate=True)], ids=repr)
+def test_a_step_that_bounds_turn_uphill_is_shortened(method):
+    x = np.linspace(0, 4, 40)
+    y = 2.5 * np.exp(-1.3 * x) + 0.5 + 0.05 * np.random.default_rng(0).normal(size=40)
+
+    def residual(p):
+        return p[0] * jnp.exp(-p[1] * x) + p[2] - y
+
+    upper = np.array([2.0, 1.0, 10.0])
+    ours = least_squares(residual, np.array([1.0, 0.5, 0.7]), method=method, bounds=(np.zeros(3), upper))
+    theirs = scipy.optimize.least_squares(lambda p: np.asarray(residual(p)), [1, 0.5, 0.7], bounds=(0, upper))
+    assert ours.status.name == "converged"
+    np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-5)
+
+
+def test_a_minimum_in_a_corner_of_the_bounds_converges():
+    s = minimize(lambda x: jnp.sum((x - 2) ** 2), np.array([0.5, 0.2]), method="lbfgs", bounds=(0.0, 1.0))
+    assert s.status.name == "converged"
+    np.testing.assert_array_equal(s.x, 1.0)
+
+
+@pytest.mark.parametrize(("dtype", "k"), [(np.float64, 1e-156), (np.float32, 1e-20), (np.float32, 1e20)])
+@pytest.mark.parametrize("method", ["bfgs", "lbfgs", "newton-cg"])
+def test_a_saddle_is_seen_in_any_units(dtype, k, method):
+    def f(x, k):
+        steep, round_ = jnp.where(k > 1, k, 1.0), jnp.where(k > 1, 0.0, k)
+        return steep * x[0] * x[1] + round_ * (x[0] ** 2 + x[1] ** 2) / 2 + x[2] ** 2
+
+    assert minimize(f, np.zeros(3, dtype), (dtype(k),), method=method).status.name == "saddle"
+
+
 def test_least_squares_at_the_edge_of_a_domain():
     s = least_squares(lambda x: jnp.stack([jnp.sqrt(x[0]) + 1, x[1], 1 + 0 * x[0]]), np.array([3.0, 2.0]))
     assert not s.ok

@@ -36,6 +36,14 @@ def test_jax_and_numpy_functions_without_one():
         assert found.x[2] == 0.7
 
 
+def test_least_squares_with_lists_of_bounds():
+    box = ([0, 0], [1.5, 2])
+    found = least_squares(lambda p: p[0] * np.exp(-p[1] * T) - Y, [1, 1], bounds=box)
+    want = scipy.optimize.least_squares(lambda p: p[0] * np.exp(-p[1] * T) - Y, [1, 1], bounds=box)
+    np.testing.assert_allclose(found.x, want.x, atol=1e-5)
+    assert found.success
+
+
 def test_value_and_gradient_together():
     found = minimize(lambda x, c: (np.sum((x - c) ** 2), 2 * (x - c)), [1, 2], args=(3.0,), jac=True)
     np.testing.assert_allclose(found.x, 3)

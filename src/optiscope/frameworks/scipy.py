@@ -140,6 +140,7 @@ def least_squares(
         shape = np.shape(np.atleast_1d(fun(x0, *args)))
         inner, jacobian, given = _foreign(lambda x, *a: np.atleast_1d(fun(x, *a)), jacobian, shape, args), None, ()
     low, high = (bounds.lb, bounds.ub) if isinstance(bounds, Bounds) else bounds
+    low, high = (np.asarray(bound) if np.ndim(bound) else bound for bound in (low, high))
     free = np.all(np.isneginf(low)) and np.all(np.isposinf(high))
     s = solvers.least_squares(
         inner,

@@ -51,7 +51,7 @@ def _examined(problem: Smooth, walk: Walk, x: Any, x0: Any, value: Any, g: Any) 
     z = -jnp.where(h > blurred, c / jnp.where(h > blurred, h, 1), 0)
     z = jnp.where(jnp.arange(h.size) == jnp.argmax(jnp.abs(z)), z, 0)
     step = ((V @ z) / D) @ Q
-    flat = (steepest == 0) | _beyond(problem, x, x0, step)
+    flat = jnp.any(free) & ((steepest == 0) | _beyond(problem, x, x0, step))
     status = first_of((~finite, walk.status), (~vanished, STALLED), (saddle, SADDLE), (flat, FLAT), (True, CONVERGED))
     return walk._replace(status=status).called(2 * len(T) + 1, hvp=len(T), gradient=1)
 

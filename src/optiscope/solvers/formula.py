@@ -74,9 +74,11 @@ class Formula:
         found = sorted(
             (node.lineno, node.col_offset, node.id)
             for node in ast.walk(tree)
-            if isinstance(node, ast.Name) and node.id not in FUNCTIONS and node.id not in CONSTANTS
+            if isinstance(node, ast.Name) and node.id not in FUNCTIONS
         )
-        self.names = tuple(dict.fromkeys(name for *_, name in found))
+        named = dict.fromkeys(name for *_, name in found)
+        self.names = tuple(name for name in named if name not in CONSTANTS)
+        self.constants = tuple(name for name in named if name in CONSTANTS)
 
     def __call__(self, **values: Any) -> Any:
         """The value, by JAX, of the shape that the values broadcast to.
@@ -191,10 +193,14 @@ def fit(
         method, max_iterations: as in `least_squares`.
 
     Raises:
-        BadInput: the formula cannot be read or uses an unknown name, a parameter does not occur in it, or the data is
-            not numbers.
+        BadInput: the formula cannot be read or uses an unknown name, a parameter does not occur in it, the data is not
+            numbers, or something that the formula has is named like a constant.
     """
     formula = Formula(model)
+    for name in formula.constants:
+        if name in data or name in start:
+            what = "column" if name in data else "parameter"
+            raise BadInput(f"in formulas {name} is the constant {CONSTANTS[name]:.4f}; rename the {what} {name!r}")
     if response not in data:
         raise unknown("response", response, data, f"the columns: {', '.join(data)}")
     columns = {name: _column(name, column) for name, column in data.items()}

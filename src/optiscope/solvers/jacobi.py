@@ -23,13 +23,14 @@ def svd(J: Any, r: Any) -> tuple[Any, Any, Any]:
     """Of J (m, n) and r (m,): s (k,), V (k, n) and c = Uᵀr (k,) in J = U diag(s) V with k = min(m, n).
 
     The singular values are in no order, and a row of V is zero where s is. A triangle by Householder's reflections has
-    its rows turned until they are perpendicular (Hestenes, 1958; Drmač & Veselić, 2008).
+    its rows turned until they are perpendicular (Hestenes, 1958; Drmač & Veselić, 2008), and c is turned with them.
     """
     n, k = J.shape[1], min(J.shape)
     if k > FEW:
         U, s, V = jnp.linalg.svd(J, full_matrices=False)
         return s, V, r @ U
-    R, c = _triangle(J, r)
+    scale = _scale(J)
+    R, c = _triangle(J / scale, r)
 
     def turn(A: Any, h: int) -> tuple[Any, Any]:
         a, b = A[:, :h], A[:, h:]
@@ -39,7 +40,7 @@ def svd(J: Any, r: Any) -> tuple[Any, Any, Any]:
 
     rows = _swept(turn, jnp.concatenate([R.T, c[None, :]]))
     s = jnp.linalg.norm(rows[:-1], axis=0)
-    return s, (rows[:-1] / _or_one(s)[None, :]).T, rows[-1]
+    return scale * s, (rows[:-1] / _or_one(s)[None, :]).T, rows[-1]
 
 
 def eigh(A: Any) -> tuple[Any, Any]:
@@ -47,7 +48,8 @@ def eigh(A: Any) -> tuple[Any, Any]:
     k = len(A)
     if k > FEW:
         return jnp.linalg.eigh(A)
-    scale = _or_one(jnp.max(jnp.abs(A)))
+    scale = _scale(A)
+    A = A / scale
 
     def turn(AQ: Any, h: int) -> tuple[Any, Any]:
         A = AQ[: 2 * h]
@@ -57,7 +59,7 @@ def eigh(A: Any) -> tuple[Any, Any]:
         columns = _paired(_turned(AQ[:, :h], AQ[:, h:], cos[None, :], sin[None, :]))
         A = columns[: 2 * h].T
         A = _paired(_turned(A[:, :h], A[:, h:], cos[None, :], sin[None, :])).T
-        return jnp.concatenate([A, columns[2 * h :]]), jnp.max(jnp.abs(off)) / scale
+        return jnp.concatenate([A, columns[2 * h :]]), jnp.max(jnp.abs(off))
 
     pad = k % 2
     AQ = jnp.concatenate([jnp.pad(A, ((0, pad), (0, 0))), jnp.eye(k, dtype=A.dtype)])
@@ -67,7 +69,7 @@ def eigh(A: Any) -> tuple[Any, Any]:
     i = jnp.arange(k)
     before = (values[:, None] < values[None, :]) | ((values[:, None] == values[None, :]) & (i[:, None] < i[None, :]))
     placed = (jnp.sum(before, axis=0)[:, None] == i[None, :]).astype(A.dtype)
-    return values @ placed, Q @ placed
+    return scale * (values @ placed), Q @ placed
 
 
 def _triangle(J: Any, r: Any) -> tuple[Any, Any]:
@@ -106,7 +108,8 @@ def _paired(halves: tuple[Any, Any]) -> Any:
 def _swept(turn: Callable[[Any, int], tuple[Any, Any]], A: Any) -> Any:
     """A after sweeps of turns, in each of which every column meets every other and returns to its place.
 
-    A turn gives how far from diagonal its pairs were, which is nothing but rounding after the last sweep.
+    A turn gives how far from diagonal its pairs were, which is nothing but rounding after the last sweep. A column of
+    zeros makes their number even: nothing turns it.
     """
     k = A.shape[1]
     h = (k + 1) // 2
@@ -125,6 +128,11 @@ def _swept(turn: Callable[[Any, int], tuple[Any, Any]], A: Any) -> Any:
         return (state[0] < SWEEPS) & (state[2] > k * eps(A))
 
     return jax.lax.while_loop(slanted, sweep, (jnp.int32(0), A, none + 1))[1][:, :k]
+
+
+def _scale(A: Any) -> Any:
+    """The power of two below the largest entry: divided by it, entries round alike and have fourth powers."""
+    return jnp.ldexp(jnp.ones((), A.dtype), jnp.frexp(jnp.max(jnp.abs(A)))[1] - 1)
 
 
 def _or_one(x: Any) -> Any:

@@ -77,7 +77,7 @@ class State(NamedTuple):
     x0: Any
     r: Any
     floor: Any
-    """The norm below which r is zero for all one can tell."""
+    """The rounding of r at the start; below it a root is near, if steps are short too."""
     model: Model
     damping: Any
     growth: Any
@@ -142,7 +142,8 @@ class LeastSquares(Method):
         # A decrease that the residual's rounding hides cannot be tested; there the model is right, and is followed a
         # few steps more: Gauss–Newton's error shrinks by a factor a step, which a test at √ε would cut off.
         noise = eps(w.x) * jnp.vdot(w.r, w.r) / 2
-        hidden = foreseen <= noise
+        # A step that bounds clip may lead up in earnest.
+        hidden = (foreseen if problem.smooth.lower is None else jnp.abs(foreseen)) <= noise
         good = jnp.where(hidden, (decrease >= -10 * noise) & (w.blind < BLIND), ratio > ENOUGH)
         accept = running & good
         last = running & ~good & (hidden | (_part(p, w) <= eps(w.x)))
@@ -204,7 +205,8 @@ class LeastSquares(Method):
         size = jnp.linalg.norm(r)
         slope = jnp.linalg.norm(jnp.where(model.rank(m), model.c, 0))
         distance = _part(model.step(model.gauss_newton(m)), w)
-        done = (slope <= budget.tol * size) | (distance <= budget.tol) | (size <= w.floor)
+        done = (slope <= budget.tol * size) | (distance <= budget.tol) | (size == 0)
+        done |= (size <= w.floor) & (distance <= jnp.sqrt(eps(r)))
         whole = jnp.sum(model.rank(m)) == jnp.sum(free)
         status = first_of(
             (~finite, NOT_FINITE),
