@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import optiscope as osc
-from optiscope.lab.run import over
+from optiscope.lab.run import over_first
 from optiscope.learning import contest, contested
 from optiscope.learning.contest import gain
 
@@ -39,7 +39,7 @@ def test_the_score_is_the_mean_loss_over_the_first(found):
 
 def test_a_run_that_begins_at_infinity_or_at_zero_has_no_finite_score():
     mean, first = np.array([np.inf, 0.0, 0.5]), np.array([np.inf, 0.0, 1.0])
-    np.testing.assert_array_equal(over(mean, first), [np.inf, np.inf, 0.5])
+    np.testing.assert_array_equal(over_first(mean, first), [np.inf, np.inf, 0.5])
 
 
 def test_the_table_and_the_sentence_say_who_is_better(found):

@@ -208,6 +208,10 @@ def _outline(held: dict[str, Any]) -> np.ndarray:
     return np.asarray(held["values"], held["dtype"])
 
 
+_PROBE = np.zeros(2)
+"""A parameter to see of what kind a rule's state is."""
+
+
 class ReadyMade(Optimizer):
     """One of Keras's optimizers, by its arguments. Those that are its own are attributes, which may be written as long
     as the state stays of its kind."""
@@ -241,7 +245,7 @@ class ReadyMade(Optimizer):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in getattr(self, "_own", ()):
-            rule = self.rule_of(**{**{own: getattr(self, own) for own in self._own}, name: value})
+            rule = self.rule_of(**self._settings() | {name: value})
             if type(rule) is not type(self.rule) or rule.init(_PROBE, np).keys() != self.rule.init(_PROBE, np).keys():
                 raise BadInput(f"{name}={value!r} needs another state; make a new {type(self).__name__} with it")
             self.rule = rule
@@ -250,10 +254,10 @@ class ReadyMade(Optimizer):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["rule"]
-        return {**config, **{name: getattr(self, name) for name in self._own}}
+        return config | self._settings()
 
-
-_PROBE = np.zeros(2)
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._own}
 
 
 @_serializable

@@ -139,8 +139,7 @@ def least_squares(
     if not (_traceable(fun, x0, args) and (jacobian is None or _traceable(jacobian, x0, args))):
         shape = np.shape(np.atleast_1d(fun(x0, *args)))
         inner, jacobian, given = _foreign(lambda x, *a: np.atleast_1d(fun(x, *a)), jacobian, shape, args), None, ()
-    low, high = (bounds.lb, bounds.ub) if isinstance(bounds, Bounds) else bounds
-    low, high = (np.asarray(bound) if np.ndim(bound) else bound for bound in (low, high))
+    low, high = map(np.asarray, (bounds.lb, bounds.ub) if isinstance(bounds, Bounds) else bounds)
     free = np.all(np.isneginf(low)) and np.all(np.isposinf(high))
     s = solvers.least_squares(
         inner,

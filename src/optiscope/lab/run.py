@@ -68,10 +68,10 @@ class Runs:
     @property
     def relative_mean(self) -> np.ndarray:
         """`mean` over the loss at the start, infinite where that is no number; shape (seeds,)."""
-        return over(self.mean, self.loss[:, 0])
+        return over_first(self.mean, self.loss[:, 0])
 
 
-def over(mean: np.ndarray, first: np.ndarray) -> np.ndarray:
+def over_first(mean: np.ndarray, first: np.ndarray) -> np.ndarray:
     """A mean loss over the first, infinite where that is no number."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = mean.astype(float) / first

@@ -14,7 +14,7 @@ from ..rules.contract import Rule
 from ..tasks.contract import Task
 from .arguments import check
 from .finish import Share, Where, finish
-from .run import over
+from .run import over_first
 from .work import Work
 
 
@@ -36,7 +36,7 @@ class Sweep:
     @property
     def relative_mean(self) -> np.ndarray:
         """`mean` over the loss at the start, infinite where that is no number."""
-        return over(self.mean, self.first)
+        return over_first(self.mean, self.first)
 
 
 def stack(rules: Sequence[Rule]) -> Rule:

@@ -72,9 +72,8 @@ class Run:
         if self.alone:
             return _layout(self.params[0]) == self.layout
         dtype, device, *_ = self.layout
-        params = self.params if self.plain else [bare(p.detach()) for p in self.params]
         return (
-            [p.shape for p in params] == self.shapes
+            [p.shape for p in self._bare()] == self.shapes
             and {p.dtype for p in self.params} == {dtype}
             and {p.device for p in self.params} == {device}
         )
@@ -85,16 +84,14 @@ class Run:
             grad, param = next(rest), self.params[0]
             if not self.plain:
                 grad, param = bare(grad), bare(param)
-            if grad.stride() != self.strides or grad.dtype != param.dtype:
-                grad = _laid_as(grad, param)
-            new = step(_line(grad), _line(param), self.arrays)
+            new = step(_line(_laid_as(grad, param)), _line(param), self.arrays)
             # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
             torch.autograd.graph.increment_version(param)
             return new
         grads = list(islice(rest, len(self.params)))
         if not self.plain:
             grads = list(map(bare, grads))
-        params = self.params if self.plain else [bare(p.detach()) for p in self.params]
+        params = self._bare()
         flat = self._flat(params)
         grad_line, line = map(self._joined, (self._flat(grads), flat), self.lines)
         new = step(grad_line, line, self.arrays)
@@ -103,6 +100,9 @@ class Run:
         else:
             torch._foreach_copy_(params, list(self.parts(line)))
         return new
+
+    def _bare(self) -> list[Tensor]:
+        return self.params if self.plain else [bare(p.detach()) for p in self.params]
 
     def _joined(self, flat: list[Tensor], line: Tensor) -> Tensor:
         """The tensors side by side in `line`."""

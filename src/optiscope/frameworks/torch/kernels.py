@@ -28,8 +28,8 @@ Step = Callable[[Tensor, Tensor, State], State]
 Advance = Callable[[float, dict[str, float]], Step]
 """From t and the state's scalars to step t, for any number of parameters."""
 
-Ready = tuple[Callable[[list[Tensor]], Any] | None, list[Tensor], State]
-"""A kernel, if there is one, the arguments that it begins with, and the new scalars."""
+Ready = tuple[Callable[[list[Tensor]], Any], list[Tensor], State]
+"""A kernel, the arguments that it begins with, and the new scalars."""
 
 _LENGTH = 2_097_143
 """What kernels are traced at: long enough for threads to pay, and a prime, so that no other axis has this length."""
@@ -103,32 +103,25 @@ def compiled(rule: Rule, form: Any, leaves: list[Any], maximize: bool, insist: b
     so; or, with `insist`, it raises BadInput.
     """
     as_written = eager(rule, maximize)
-    programs: dict[Any, tuple[Program | None, list[Tensor]]] = {}
-    ready: dict[Any, tuple[list[Tensor], State]] = {}
 
     def advance(t: float, scalars: dict[str, float]) -> Step:
-        kernels: dict[Any, Ready] = {}
+        kernels: dict[Any, Ready | None] = {}
 
-        def kernel(kind: Any, param: Tensor, arrays: State) -> Ready:
-            if kind not in programs:
-                program = _program(form, leaves, maximize, insist, param, list(scalars), arrays)
-                programs[kind] = program, _weights(leaves, param)
-            program, weights = programs[kind]
+        def kernel(param: Tensor, arrays: State) -> Ready | None:
+            program = _program(form, leaves, maximize, insist, param, list(scalars), arrays)
             if program is None:
-                return None, [], {}
-            moment = (*kind, t, *scalars.values())
-            if moment not in ready:
-                numbers, new = program.prepare(t, [x for x in leaves if not isinstance(x, Tensor)], scalars)
-                ready[moment] = [numbers, *weights], new
-            return program.kernel, *ready[moment]
+                return None
+            numbers, new = program.prepare(t, [x for x in leaves if not isinstance(x, Tensor)], scalars)
+            return program.kernel, [numbers, *_weights(leaves, param)], new
 
         def step(grad: Tensor, param: Tensor, arrays: State) -> State:
             kind = param.dtype, param.device
             if kind not in kernels:
-                kernels[kind] = kernel(kind, param, arrays)
-            run, first, new = kernels[kind]
-            if run is None:
+                kernels[kind] = kernel(param, arrays)
+            ready = kernels[kind]
+            if ready is None:
                 return as_written(t, scalars)(grad, param, arrays)
+            run, first, new = ready
             run([*first, grad, param, *arrays.values()])
             return new
 

@@ -164,7 +164,7 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     # A compiled training step calls it as it is: what it does to buckets is nothing to trace.
-    _untraced = torch.compiler.disable(_step)  # type: ignore[no-untyped-call]
+    _untraced = torch.compiler.disable(_step)  # type: ignore[no-untyped-call]  # torch gives it no types
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the settings and the state that `state_dict()` gave, here or in torch's own optimizer of the kind.
@@ -226,7 +226,7 @@ class Optimizer(torch.optim.Optimizer):
                 loose = loose + places
                 for k, absent in zip(places, missing, strict=True):
                     if absent:  # its state would keep the arrays of a whole bucket alive
-                        release(self.state[params[k]])
+                        release(self.state.get(params[k], {}))
         if with_gradient := [k for k in loose if grads[k] is not None]:
             kept += self._gathered(params, with_gradient, rule)
         plan.buckets, plan.waiting = kept, [k for k in loose if grads[k] is None]
