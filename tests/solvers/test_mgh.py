@@ -56,6 +56,19 @@ def test_three_variables(method):
         assert s.iterations <= 1000
 
 
+def test_the_local_minimum_of_biggs_is_a_saddle():
+    """Where the paper's 5.65565e-3 is taken, exchanging two terms changes nothing, and telling them apart descends."""
+    p = mgh.PROBLEMS["biggs-exp6"]
+    s = solvers.least_squares(p.residual, p.start)
+    assert 2 * s.value == pytest.approx(PAPER["biggs-exp6"], rel=1e-5)
+    with jax.enable_x64(True):
+        assert np.linalg.eigvalsh(jax.hessian(p.value)(s.x))[0] < -1e-3
+    assert s.status.name == "saddle"
+    left = solvers.minimize(p.value, s.x, method="newton")
+    assert left.ok
+    assert left.value < 1e-12
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "allowed"),

@@ -250,6 +250,55 @@ def test_an_end_in_doubt_is_examined_alike_under_jit(case):
     assert (*alone.evaluations, alone.cost) == (*map(int, traced.evaluations), int(traced.cost))
 
 
+def double_well(x):
+    """½‖r‖² has a maximum at 0, where J has full rank, and minima at ±√2.5."""
+    return jnp.stack([x[0] ** 2 - 3, x[0]])
+
+
+SADDLES = {
+    "a maximum": (double_well, [0.0]),
+    "a maximum where J is 0": (lambda x: x**2 - 1, [0.0]),
+    "along a ridge": (lambda x: jnp.append(double_well(x), x[1] - 5), [0.0, 1.0]),
+    "along a ridge askew": (
+        lambda x: jnp.append(double_well((x[:1] - x[1:]) / 2), x[0] + 2 * x[1] - 5),
+        [1.0, 1.0],
+    ),
+    "where J is a rotation": (lambda x: jnp.append(double_well(x[:1] - x[1:]), x[0] + x[1] - 5), [0, 0]),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", solvers.LEAST_SQUARES)
+@pytest.mark.parametrize("case", SADDLES)
+def test_least_squares_that_end_on_a_saddle_say_so(case, method, dtype):
+    f, x0 = SADDLES[case]
+    x0 = np.array(x0, dtype)
+    assert least_squares(f, x0, method=method).status.name == "saddle"
+    beside = least_squares(f, x0 + np.array([0.2, 0.1], dtype)[: x0.size], method=method)
+    assert beside.status.name == "converged"
+    assert beside.value < (least_squares(f, x0, method=method).value / 2)
+
+
+def test_only_an_end_with_a_residual_is_examined():
+    assert least_squares(double_well, np.array([1.0])).evaluations.hvp == 1
+    assert least_squares(lambda x: double_well(x)[:1], np.array([1.0])).evaluations.hvp == 0
+
+
+@pytest.mark.parametrize("method", ["lm", "dogleg"])
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_a_start_at_the_origin_is_the_same_in_any_unit_of_the_residual(method, unit):
+    x = np.linspace(0, 3, 30)
+    y = 2.5 * np.exp(-1.3 * x) + 0.5
+
+    def residual(p, unit):
+        return unit * (p[0] * jnp.exp(-p[1] * x) + p[2] - y)
+
+    plain, scaled = (least_squares(residual, np.zeros(3), (k,), method=method) for k in (1.0, unit))
+    assert plain.ok
+    assert scaled.iterations == plain.iterations
+    np.testing.assert_array_equal(scaled.x, plain.x)
+
+
 @pytest.mark.parametrize("method", solvers.LEAST_SQUARES)
 def test_a_far_start_is_not_taken_for_a_root(method):
     """At e⁴⁰ the residual's rounding is larger than its value at the solution."""

@@ -1,10 +1,15 @@
 """The SciPy front: its answers are SciPy's, for functions of JAX and of NumPy."""
 
+import functools
+import inspect
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
 
+import optiscope.frameworks.scipy as front
 from optiscope.errors import BadInput
 from optiscope.frameworks.scipy import least_squares, minimize
 
@@ -65,11 +70,179 @@ def test_least_squares(method):
     assert set(want) - set(found) <= {"status"}
 
 
+@pytest.mark.parametrize("name", ["minimize", "least_squares"])
+def test_the_signatures_are_scipys(name):
+    ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (front, scipy.optimize))
+    assert list(ours) == list(theirs)
+    assert [p.kind for p in ours.values()] == [p.kind for p in theirs.values()]
+
+
+def decay(p, np=np):
+    """Residuals of which three are far off."""
+    return p[0] * np.exp(-p[1] * T) - Y + 2 * (np.arange(T.size) % 5 == 1)
+
+
+@pytest.mark.parametrize("given", ["numpy", "jax", "numpy with its Jacobian", "jax with its Jacobian"])
+@pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy", "arctan", "a function"])
+def test_robust_losses(loss, given):
+    def geman_mcclure(z):
+        return jnp.stack([z / (1 + z), 1 / (1 + z) ** 2, -2 / (1 + z) ** 3])
+
+    fun = functools.partial(decay, np=jnp if "jax" in given else np)
+    slopes = (lambda p: np.stack([np.exp(-p[1] * T), -p[0] * T * np.exp(-p[1] * T)], -1)) if "Jac" in given else None
+    if "jax" in given and slopes:
+        slopes = lambda p: jnp.stack([jnp.exp(-p[1] * T), -p[0] * T * jnp.exp(-p[1] * T)], -1)  # noqa: E731
+    loss, theirs = (geman_mcclure, lambda z: np.array(geman_mcclure(z))) if loss == "a function" else (loss, loss)
+    start = [1.5, 0.7]
+    tight = {"xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
+    want = scipy.optimize.least_squares(decay, start, loss=theirs, f_scale=0.3, jac="3-point", **tight)
+    found = least_squares(fun, start, slopes or "2-point", loss=loss, f_scale=0.3)
+    assert found.success, found.message
+    np.testing.assert_allclose(found.x, want.x, rtol=1e-5)
+    assert found.cost == pytest.approx(want.cost, rel=1e-9)
+    np.testing.assert_allclose(found.fun, want.fun, atol=1e-5)
+    # What it is for: JᵀJ tells of the loss, so Jᵀ of the bent residuals is its gradient.
+    assert np.abs(found.grad).max() < 1e-6
+
+
+def test_a_callback_sees_every_iterate():
+    seen, whole = [], []
+    found = minimize(scipy.optimize.rosen, X0, jac=scipy.optimize.rosen_der, callback=seen.append)
+    assert len(seen) == found.nit
+    np.testing.assert_array_equal(seen[-1], found.x)
+    squares = least_squares(decay, [1, 1], callback=lambda intermediate_result: whole.append(intermediate_result))
+    assert whole[-1].cost == squares.cost
+    assert [r.nit for r in whole] == list(range(1, len(whole) + 1))
+
+
+@pytest.mark.parametrize("solve", [functools.partial(minimize, rosen_jax), functools.partial(least_squares, decay)])
+def test_a_callback_can_stop(solve):
+    seen = []
+
+    def third(x):
+        seen.append(x)
+        if len(seen) == 3:
+            raise StopIteration
+
+    found = solve(X0, callback=third)
+    assert not found.success
+    assert "StopIteration" in found.message
+    assert len(seen) == 3
+    np.testing.assert_array_equal(found.x, seen[-1])
+
+
+@pytest.mark.parametrize("entrance", [minimize, least_squares])
+def test_what_a_function_raises_comes_out(entrance):
+    calls = []
+
+    class Mine(Exception):
+        pass
+
+    def fails(x):
+        calls.append(x)
+        if len(calls) > 8:
+            raise Mine("here")
+        return np.sum(np.asarray(x.tolist()) ** 2)
+
+    with pytest.raises(Mine, match="here"):
+        entrance(fails, X0)
+    # It was traced twice, where it failed on tolist, and not called again after it had raised.
+    assert len(calls) == 9
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: [x[0] - 1, 2 * x[1]],
+        lambda x: np.array(x.tolist()) - [1, 0],
+        lambda x: [max(x.tolist()) - 1, x.min(initial=9.0)],
+        lambda x, weight=2.0, kind="plain": [x[0] - 1, weight * x[1]] if kind == "plain" else None,
+    ],
+)
+def test_functions_of_any_making(fun):
+    found = least_squares(fun, [3.0, 2.0])
+    np.testing.assert_allclose(np.sort(found.x), [0, 1], atol=1e-6)
+    assert found.jac.shape == (2, 2)
+
+
+def test_arguments_that_are_no_arrays():
+    def residual(x, kind, shift, *, double=False):
+        assert kind == "shifted"
+        return (2 if double else 1) * (x - jnp.asarray(shift))
+
+    found = least_squares(residual, [1.0, 1.0], args=("shifted", [3.0, 4.0]), kwargs={"double": True})
+    np.testing.assert_allclose(found.x, [3, 4])
+    np.testing.assert_allclose(found.jac, 2 * np.eye(2))
+    assert minimize(lambda x, c: jnp.sum((x - c) ** 2), 1.0, args=3.0).x == pytest.approx(3)
+
+
+def test_differences_stay_within_the_bounds():
+    def logarithm(x):
+        assert np.all(x >= 0)
+        return np.sqrt(np.asarray(x.tolist())) - [-1.0, 2.0]
+
+    for method in ("trf", "dogbox"):
+        found = least_squares(logarithm, [1.0, 1.0], bounds=(0, [9, 3]), method=method)
+        np.testing.assert_allclose(found.x, [0, 3], atol=1e-6)
+        assert found.active_mask.tolist() == [-1, 1]
+
+
+def test_the_status_is_as_scipy_numbers_it():
+    assert minimize(rosen_jax, X0).status == 0
+    assert minimize(rosen_jax, X0, options={"maxiter": 2}).status == 1
+    assert minimize(lambda x: jnp.sum(jnp.log(x)), [-1.0]).status == 3
+    assert least_squares(decay, [1, 1]).status > 0
+    assert least_squares(decay, [1, 1], max_nfev=2).status == 0
+    # Residuals that leave a parameter open are solved all the same.
+    assert least_squares(lambda x: x[:1] + x[1:] - 1, [3.0, 1.0]).success
+
+
+def test_the_inverse_hessian_of_bfgs():
+    want = scipy.optimize.minimize(scipy.optimize.rosen, X0, jac=scipy.optimize.rosen_der)
+    found = minimize(rosen_jax, X0)
+    exact = np.linalg.inv(scipy.optimize.rosen_hess(np.ones(3)))
+    assert np.abs(found.hess_inv - exact).max() < max(2 * np.abs(want.hess_inv - exact).max(), 0.05)
+    assert "hess_inv" not in minimize(rosen_jax, X0, method="CG")
+
+
+def test_a_hessian_is_used():
+    def wrong(x):
+        return jnp.full((3, 3), jnp.nan)
+
+    def right(x):
+        return jax.hessian(rosen_jax)(x)
+
+    for method in ("Newton-CG", "trust-exact"):
+        assert minimize(rosen_jax, X0, method=method, hess=right).success
+        assert not minimize(rosen_jax, X0, method=method, hess=wrong).success
+
+
+def test_what_is_printed(capsys):
+    assert capsys.readouterr().out == ""
+    found = minimize(rosen_jax, X0, options={"disp": True})
+    assert capsys.readouterr().out == found.message + "\n"
+    found = least_squares(decay, [1, 1], verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["iteration", "cost", "step", "optimality"]
+    assert float(lines[-2].split()[1]) == pytest.approx(found.cost)
+    assert lines[-1] == found.message
+
+
+def test_one_tolerance():
+    loose, tight = least_squares(decay, [1, 1], ftol=1e-2, xtol=1e-2, gtol=None), least_squares(decay, [1, 1])
+    assert loose.nfev < tight.nfev
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
         (lambda: minimize(rosen_jax, X0, constraints={"type": "eq"}), "constraints are not supported"),
-        (lambda: minimize(rosen_jax, X0, callback=print), "callback"),
+        (lambda: minimize(rosen_jax, [X0]), "one dimension"),
+        (lambda: minimize(rosen_jax, X0, options={"maxiter": 0}), "maxiter must be None or a whole number"),
+        (lambda: minimize(lambda x: np.array(x.tolist()), X0), "must return one number"),
+        (lambda: least_squares(rosen_jax, X0, bounds=5), "bounds must be"),
+        (lambda: least_squares(rosen_jax, X0, loss="hubre"), "did you mean 'huber'"),
+        (lambda: least_squares(rosen_jax, X0, max_nfev=-1), "max_nfev must be None or a whole number"),
         (lambda: minimize(rosen_jax, X0, method="BGFS"), "did you mean 'bfgs'"),
         (lambda: minimize(rosen_jax, X0, options={"maxit": 3}), "did you mean 'maxiter'"),
         (lambda: minimize(rosen_jax, X0, bounds=[(0, 1)]), "each of the 3 variables, not 1"),

@@ -21,7 +21,7 @@ from ..errors import unknown
 from .certify import certified
 from .jacobi import svd
 from .smooth import Smooth
-from .solution import CONVERGED, EDGE, FLAT, ITERATIONS, NOT_FINITE, RANK_DEFICIENT, RUNNING, STALLED
+from .solution import CONVERGED, EDGE, FLAT, ITERATIONS, NOT_FINITE, RANK_DEFICIENT, RUNNING, SADDLE, STALLED
 from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
 
 FAR = 1e-4
@@ -30,6 +30,8 @@ BLIND = 5
 """Steps to take when no decrease can be seen any more."""
 SLACK = 1e-6
 """By what part a step may exceed the radius."""
+BLURRED = 1e3
+"""A residual of so many times the start's rounding, or less, has no say in whether there is a minimum."""
 ENOUGH = 1e-4
 """A trial is taken if the decrease is this part of the foreseen one."""
 
@@ -53,6 +55,7 @@ class Model(NamedTuple):
     free: Any
     """Which variables no bound holds, shape (n,)."""
     D: Any
+    """The largest norms of J's columns so far, shape (n,)."""
     s: Any
     V: Any
     c: Any
@@ -63,7 +66,12 @@ class Model(NamedTuple):
 
     def step(self, z: Any) -> Any:
         """The step whose coefficients of the singular directions are z."""
-        return (z @ self.V) / self.D
+        return (z @ self.V) / self.units
+
+    @property
+    def units(self) -> Any:
+        """D, and 1 for a variable that J has not shown yet."""
+        return jnp.where(self.D > 0, self.D, 1)
 
     def gauss_newton(self, m: int) -> Any:
         """The shortest minimiser of ‖r + Jp‖, as coefficients of the singular directions."""
@@ -193,10 +201,9 @@ class LeastSquares(Method):
             J = jnp.where(free[None, :], J, 0)
         norms = jnp.linalg.norm(J, axis=0)
         finite = jnp.isfinite(jnp.vdot(r, r)) & jnp.all(jnp.isfinite(norms))
-        D = jnp.maximum(norms, w.model.D)
-        D = jnp.where(D > 0, D, 1.0)
-        s, V, c = svd(jnp.where(finite, J / D[None, :], 0), r)
-        model = Model(gradient, free, D, s, V, c)
+        model = w.model._replace(gradient=gradient, free=free, D=jnp.maximum(norms, w.model.D))
+        s, V, c = svd(jnp.where(finite, J / model.units[None, :], 0), r)
+        model = model._replace(s=s, V=V, c=c)
         w = w._replace(r=r, model=model, stale=jnp.bool_(False))
         w = w._replace(
             damping=jnp.where(first, self.damp(model, w.x), w.damping),
@@ -231,25 +238,31 @@ class LeastSquares(Method):
         value = jnp.vdot(w.r, w.r) / 2
         known = model.rank(m)
         freedom = m - jnp.sum(model.free)
-        half = jnp.where(known, 1 / jnp.where(known, model.s, 1), 0)[:, None] * model.V / model.D[None, :]
+        half = jnp.where(known, 1 / jnp.where(known, model.s, 1), 0)[:, None] * model.V / model.units[None, :]
         covariance = half.T @ half * (2 * value / jnp.where(freedom > 0, freedom, jnp.nan))
         # A parameter is determined if no direction without a singular value moves it.
         seen = jnp.sum(jnp.where(known[:, None], model.V**2, 0), axis=0) > 1 - jnp.sqrt(eps(w.x))
         seen &= model.free
         covariance = jnp.where(seen[:, None] & seen[None, :], covariance, jnp.nan)
-        return Ended(w.walk, w.x, value, model.gradient, self._norm(problem, w), covariance)
+        status = w.walk.status
+        # Where r is nothing but rounding so is Σ rᵢ rᵢ″, all that sets the Hessian apart from JᵀJ.
+        doubtful = (status == STALLED) | (status == FLAT) | (_settled(status) & (value > (BLURRED * w.floor) ** 2 / 2))
+        return Ended(w.walk, w.x, value, model.gradient, self._norm(problem, w), covariance, doubtful=doubtful)
 
     def examined(self, problem: Residual, end: Ended, x0: Any) -> Ended:
-        """J alone cannot tell a minimum where it is singular and r is not zero from a plain that never ends: r″ can."""
+        """J alone cannot tell where r is not zero: where J is singular a minimum from a plain that never ends, and
+        nowhere a minimum from a saddle. r″ can.
+        """
         status = end.walk.status
-        asked = end.walk._replace(status=jnp.where(doubtful(status), jnp.int32(STALLED), jnp.int32(RUNNING)))
-        walk = certified(problem.smooth, asked, end.x, x0, end.value, end.gradient)
-        return end._replace(walk=walk._replace(status=jnp.where(walk.status == RUNNING, status, walk.status)))
+        settled = _settled(status)
+        asked = jnp.where(end.doubtful, jnp.where(settled, CONVERGED, STALLED), RUNNING).astype(jnp.int32)
+        walk = certified(problem.smooth, end.walk._replace(status=asked), end.x, x0, end.value, end.gradient)
+        better = end.doubtful & (~settled | (walk.status == SADDLE))
+        return end._replace(walk=walk._replace(status=jnp.where(better, walk.status, status)))
 
 
-def doubtful(status: Any) -> Any:
-    """Whether an end by this status needs an examination."""
-    return (status == STALLED) | (status == FLAT)
+def _settled(status: Any) -> Any:
+    return (status == CONVERGED) | (status == RANK_DEFICIENT)
 
 
 def _part(p: Any, w: State) -> Any:
@@ -301,7 +314,9 @@ class LM(LeastSquares):
         # The decomposition keeps no U: Uᵀ r″ = s⁻¹ V D⁻¹ Jᵀ r″ needs one transposed derivative.
         (pulled,) = jax.vjp(problem.residual, x)[1](bend)
         known = model.rank(r.size)
-        c = jnp.where(known, model.V @ (jnp.where(model.free, pulled, 0) / model.D), 0) / jnp.where(known, model.s, 1)
+        c = jnp.where(known, model.V @ (jnp.where(model.free, pulled, 0) / model.units), 0) / jnp.where(
+            known, model.s, 1
+        )
         a = -self._filter(model, damping, r.size) * c / 2
         gentle = 2 * jnp.linalg.norm(a) <= 0.75 * jnp.linalg.norm(z)
         return jnp.where(gentle, problem.smooth.clipped(x + p + model.step(a)) - x, p)
@@ -365,9 +380,9 @@ class GaussNewton(LeastSquares):
 
 
 def first_radius(model: Model, x: Any) -> Any:
-    """‖D x‖, or 1 at the origin."""
+    """‖D x‖, or at the origin how much of the residual J can take away, which is in the same unit."""
     size = jnp.linalg.norm(model.D * x)
-    return jnp.where(size > 0, size, 1.0)
+    return jnp.where(size > 0, size, jnp.linalg.norm(model.c))
 
 
 def next_radius(radius: Any, ratio: Any, length: Any) -> Any:

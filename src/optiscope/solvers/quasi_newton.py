@@ -13,7 +13,7 @@ from ..errors import BadInput
 from .descent import LineSearchMethod, Move
 from .linesearch import Backtracking, Search
 from .smooth import Smooth
-from .walk import eps
+from .walk import Ended, eps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,9 @@ class BFGS(LineSearchMethod):
 
     def direction(self, memory: Any, g: Any, free: Any) -> Any:
         return -(memory @ g)
+
+    def finish(self, problem: Smooth, w: Any) -> Ended:
+        return super().finish(problem, w)._replace(inverse_hessian=w.memory)
 
 
 class Pairs(NamedTuple):

@@ -25,8 +25,8 @@ _STATUSES = (
     ),
     (
         "saddle",
-        "The gradient vanishes at a saddle or a maximum: the curvature is negative along some direction; use "
-        "method='newton', which leaves saddles, or start elsewhere.",
+        "The gradient vanishes at a saddle or a maximum: the curvature is negative along some direction; start "
+        "elsewhere, or use minimize with method='newton', which leaves saddles.",
     ),
     (
         "flat",
@@ -128,6 +128,8 @@ class Solution:
 
     NaN where m ≤ n, and in the rows and columns of parameters that the data does not determine or a bound holds.
     """
+    inverse_hessian: Any = None
+    """"bfgs" alone: (n, n), what it learned of the Hessian's inverse, the variables in the order of x0's leaves."""
     history: History | None = None
 
     @property

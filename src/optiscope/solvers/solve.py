@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from ..errors import BadInput, unknown
 from .gradient import CG, GD
 from .implicit import tangent
-from .least_squares import LM, Dogleg, GaussNewton, LeastSquares, Residual, doubtful
+from .least_squares import LM, Dogleg, GaussNewton, LeastSquares, Residual
 from .newton import Newton, NewtonCG
 from .quasi_newton import BFGS, LBFGS
 from .smooth import Smooth
@@ -215,9 +215,9 @@ def _solved(
         return program(setting)(problem)
     with jax.enable_x64(problem.budget.tol.dtype == np.float64):
         floats, integers, rows = call(packed(setting), problem)
-        if isinstance(setting.method, LeastSquares) and doubtful(integers[0]):
+        if integers[-1]:
             integers = call(examined(setting), problem, floats, integers)
-        return unpacked(problem.x0, floats, integers, rows)
+        return unpacked(setting.method, problem.x0, floats, integers, rows)
 
 
 def call(function: Callable, *arguments: Any) -> Any:
@@ -348,10 +348,9 @@ def packed(setting: Setting) -> Callable[[Problem], tuple[Any, Any, Any]]:
     finish = setting.method.found if isinstance(setting.method, LeastSquares) else setting.method.finish
 
     def run(problem: Problem) -> tuple[Any, Any, Any]:
-        s = _walked(setting, problem, finish)
-        floats = [s.x, s.value, s.gradient, s.gradient_norm, s.covariance]
-        integers = [s.status.code, s.iterations, *s.evaluations, s.cost]
-        return ravel_pytree(floats)[0], jnp.stack(integers), s.history
+        end, unravel = _walked(setting, problem, finish)
+        floats = [end.x, end.value, end.gradient, end.gradient_norm, end.covariance, end.inverse_hessian]
+        return ravel_pytree(floats)[0], _integers(end), _history(end, unravel)
 
     return jax.jit(run)
 
@@ -367,22 +366,29 @@ def examined(setting: Setting) -> Callable[[Problem, Any, Any], Any]:
         x0, unravel = ravel_pytree(problem.x0)
         n = x0.size
         end = Ended(
-            walk=Walk(integers[0], integers[1], integers[2:], None),
+            walk=Walk(integers[0], integers[1], integers[2:-1], None),
             x=floats[:n],
             value=floats[n],
             gradient=floats[n + 1 : 2 * n + 1],
             gradient_norm=floats[2 * n + 1],
+            doubtful=True,
         )
-        walk = method.examined(setting.oracle(unravel, problem.args, problem.bounds), end, x0).walk
-        return jnp.concatenate([jnp.stack([walk.status, walk.iterations]), walk.counts])
+        return _integers(method.examined(setting.oracle(unravel, problem.args, problem.bounds), end, x0))
 
     return jax.jit(run)
 
 
-def unpacked(x0: Params, floats: np.ndarray, integers: np.ndarray, history: Any) -> Solution:
+def _integers(end: Ended) -> Any:
+    walk = end.walk
+    return jnp.stack([walk.status, walk.iterations, *walk.counts, jnp.asarray(end.doubtful, jnp.int32)])
+
+
+def unpacked(method: Method, x0: Params, floats: np.ndarray, integers: np.ndarray, history: Any) -> Solution:
     """The solution that `packed` gave for a start."""
     unravel, n = _unraveller(x0)
-    status, iterations, *calls, cost = integers
+    matrix = floats[2 * n + 2 :].reshape(n, n) if floats.size > 2 * n + 2 else None
+    squares = isinstance(method, LeastSquares)
+    status, iterations, *calls, cost, _ = integers
     if history is not None:
         history = jax.tree.map(lambda column: column[: iterations + 1], history)
     return Solution(
@@ -394,7 +400,8 @@ def unpacked(x0: Params, floats: np.ndarray, integers: np.ndarray, history: Any)
         iterations=iterations,
         evaluations=Evaluations(*calls),
         cost=cost,
-        covariance=floats[2 * n + 2 :].reshape(n, n) if floats.size > 2 * n + 2 else None,
+        covariance=matrix if squares else None,
+        inverse_hessian=None if squares else matrix,
         history=history,
     )
 
@@ -416,14 +423,15 @@ def _unraveller(x0: Params) -> tuple[Callable[[np.ndarray], Params], int]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _solve(setting: Setting, problem: Problem) -> Solution:
-    return _walked(setting, problem, setting.method.finish)
+    return solution(*_walked(setting, problem, setting.method.finish))
 
 
-def _walked(setting: Setting, problem: Problem, finish: Callable[[Any, Any], Ended]) -> Solution:
+def _walked(setting: Setting, problem: Problem, finish: Callable[[Any, Any], Ended]) -> tuple[Ended, Callable]:
+    """The end, and what gives a vector x0's structure."""
     x, unravel = ravel_pytree(problem.x0)
     oracle = setting.oracle(unravel, problem.args, problem.bounds)
     state = setting.method.run(oracle, problem.budget, setting.method.begin(oracle, x, setting.keep))
-    return solution(finish(oracle, state), unravel)
+    return finish(oracle, state), unravel
 
 
 @_solve.defjvp
@@ -444,10 +452,14 @@ def _zero_tangent(leaf: Any) -> Any:
     return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def solution(end: Ended, unravel: Callable) -> Solution:
+def _history(end: Ended, unravel: Callable) -> Any:
     history = end.walk.history
-    if history is not None and history.x is not None:
-        history = history._replace(x=jax.vmap(unravel)(history.x))
+    if history is None or history.x is None:
+        return history
+    return history._replace(x=jax.vmap(unravel)(history.x))
+
+
+def solution(end: Ended, unravel: Callable) -> Solution:
     return Solution(
         x=unravel(end.x),
         value=end.value,
@@ -458,7 +470,8 @@ def solution(end: Ended, unravel: Callable) -> Solution:
         evaluations=end.walk.evaluations,
         cost=end.walk.cost,
         covariance=end.covariance,
-        history=history,
+        inverse_hessian=end.inverse_hessian,
+        history=_history(end, unravel),
     )
 
 

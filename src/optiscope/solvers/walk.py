@@ -91,6 +91,9 @@ class Ended(NamedTuple):
     gradient: Any
     gradient_norm: Any
     covariance: Any = None
+    inverse_hessian: Any = None
+    doubtful: Any = False
+    """Whether the status is still to be examined."""
 
 
 class Method(ABC):
