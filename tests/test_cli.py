@@ -200,6 +200,7 @@ def test_rules_and_tasks_list_and_describe(optiscope):
         ("fit good.csv --model b*z --start b=1", "'z'"),
         ("fit good.csv --model __import__('os') --start b=1", "__import__"),
         ("fit good.csv --model b*x --start b", "--start takes name=number pairs"),
+        ("fit good.csv --model b*x --start b=1,b=2", "--start gives b twice; give each parameter once"),
         ("trace rosenbrock --noise -1", "noise must be a finite number ≥ 0"),
         ("tune admm quadratic", "unknown rule 'admm'"),
         ("tune adam quadratic --score best", "score must be one of final, mean"),

@@ -120,6 +120,8 @@ DATA = {"x": [1.0, 2, 3], "y": [1.0, 2, 4]}
         (lambda: fit("a * x", {**DATA, "x": [1, 2]}, {"a": 1}), "equally many rows"),
         (lambda: fit("a * x", {**DATA, "x": ["1", "b", "c"]}, {"a": 1}), "must hold numbers"),
         (lambda: fit("a * x", {**DATA, "x": [1, np.nan, 3]}, {"a": 1}), "nan in row 1"),
+        (lambda: fit("log(a * x)", DATA, {"a": -1}), "not finite in every row at a=-1; start elsewhere"),
+        (lambda: fit("sqrt(a - x)", DATA, {"a": 1}), "not finite in every row at a=1; start elsewhere"),
     ],
 )
 def test_bad_input(call, says):

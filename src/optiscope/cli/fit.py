@@ -59,9 +59,11 @@ def fit(data: str, model: str, start: str, response: str, method: str, as_json: 
 
 
 def _starts(text: str) -> dict[str, float]:
-    starts = {}
+    starts: dict[str, float] = {}
     for part in text.split(","):
         name, _, number = (piece.strip() for piece in part.partition("="))
+        if name in starts:
+            raise BadInput(f"--start gives {name} twice; give each parameter once")
         try:
             starts[name] = float(number)
         except ValueError:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import BadInput, unknown
-from .solution import Solution
+from .solution import NOT_FINITE, Solution
 from .solve import least_squares
 from .walk import Method
 
@@ -194,7 +194,7 @@ def fit(
 
     Raises:
         BadInput: the formula cannot be read or uses an unknown name, a parameter does not occur in it, the data is not
-            numbers, or something that the formula has is named like a constant.
+            numbers, something that the formula has is named like a constant, or it has no value at the start.
     """
     formula = Formula(model)
     for name in formula.constants:
@@ -230,6 +230,9 @@ def fit(
         bounds=None if bounds is None else _box(bounds, x0),
         max_iterations=max_iterations,
     )
+    if solution.status.code == NOT_FINITE and solution.iterations == 0:
+        begun = ", ".join(f"{name}={value:g}" for name, value in x0.items())
+        raise BadInput(f"{model!r} or its slope is not finite in every row at {begun}; start elsewhere")
     target = columns[response]
     with jax.enable_x64(True):
         fitted = np.broadcast_to(np.asarray(formula(**solution.x, **used)), target.shape)
