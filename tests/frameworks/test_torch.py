@@ -627,6 +627,41 @@ def test_parameters_that_change_their_shape_are_refused_before_anything_moves():
     close(params, before, 0)
 
 
+@pytest.mark.parametrize("size", [4, 9000])
+def test_a_gradient_of_an_earlier_shape_is_refused_before_anything_moves(size):
+    first, second = parameters((3,), (size,))
+    optimizer = fronts.SGD([first, second], lr=0.1)
+    first.grad, second.grad = torch.ones_like(first), torch.ones_like(second)
+    optimizer.step()
+    second.data = torch.zeros(2 * size)
+    before = first.detach().clone()
+    with refused(rf"a parameter of shape \({2 * size},\) has a gradient of shape \({size},\); call zero_grad"):
+        optimizer.step()
+    close(first, before, 0)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_large_parameters_that_are_given_other_memory_go_on_as_torchs(compiled):
+    """As averaged weights are swapped in and out."""
+    ends = []
+    for make in (lambda ps: fronts.Adam(ps, lr=0.1, compiled=compiled), lambda ps: torch.optim.Adam(ps, lr=0.1)):
+        params = parameters((90, 100), (12000,))
+        optimizer = make(params)
+        for k in range(4):
+            kept = [p.data for p in params]
+            if k % 2:
+                for p in params:
+                    p.data = p.data.clone()
+            for p in params:
+                p.grad = p.detach().cos()
+            optimizer.step()
+            if k == 1:
+                for p, data in zip(params, kept, strict=True):
+                    p.data = data
+        ends.append(params)
+    close(*ends, 1e-6)
+
+
 def test_a_bad_group_is_refused_before_another_has_moved():
     first, second = parameters((3,), (4,))
     optimizer = fronts.SGD([{"params": [first]}, {"params": [second]}], lr=0.1)

@@ -47,7 +47,8 @@ class Run:
         self.alone = len(params) == 1 and _is_dense(held[0])
         dtype = compute_dtype(held[0].dtype)
         if self.alone:
-            line = _line(held[0]).to(dtype)
+            self.line = _line(held[0])
+            line = self.line.to(dtype)
         else:
             self.lines = room(sum(self.sizes), dtype, held[0].device)
             self.as_is = all(p.ndim == 1 for p in held)
@@ -84,7 +85,9 @@ class Run:
             grad, param = next(rest), self.params[0]
             if not self.plain:
                 grad, param = bare(grad), bare(param)
-            new = step(_line(_laid_as(grad, param)), _line(param), self.arrays)
+            if self.line.data_ptr() != param.data_ptr():
+                self.line = _line(param)
+            new = step(_laid_as(grad, param), self.line, self.arrays)
             # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
             torch.autograd.graph.increment_version(param)
             return new

@@ -24,7 +24,8 @@ from ...errors import BadInput
 from ...rules.contract import Rule, State
 
 Step = Callable[[Tensor, Tensor, State], State]
-"""Called with the gradient, the parameter and the state's arrays: writes the last two, and returns the new scalars."""
+"""Called with the gradient, the parameter as a line and the state's arrays: writes the last two, and returns the new
+scalars. The gradient's numbers lie as the parameter's do, in whatever shape."""
 Advance = Callable[[float, dict[str, float]], Step]
 """From t and the state's scalars to step t, for any number of parameters."""
 
@@ -89,6 +90,7 @@ def eager(rule: Rule, maximize: bool) -> Advance:
                 rules[kind] = mapped(rule, lambda leaf: leaf.to(*kind) if isinstance(leaf, Tensor) else leaf)
             state = {name: torch.tensor(value, dtype=kind[1], device="cpu") for name, value in scalars.items()}
             count = torch.tensor(t, dtype=torch.float64, device="cpu")
+            grad = grad.as_strided(param.shape, param.stride())
             return _move(rules[kind], maximize, count, grad, param, state, arrays)
 
         return step
@@ -122,7 +124,7 @@ def compiled(rule: Rule, form: Any, leaves: list[Any], maximize: bool, insist: b
             if ready is None:
                 return as_written(t, scalars)(grad, param, arrays)
             run, first, new = ready
-            run([*first, grad, param, *arrays.values()])
+            run([*first, param, grad, *arrays.values()])
             return new
 
         return step
@@ -214,13 +216,14 @@ def _compile(form: Any, leaves: list[Any], maximize: bool, param: Tensor, scalar
     def update(early: Tensor, *given: Tensor) -> list[Tensor]:
         t, *plain = (early[i] for i in range(len(early)))
         first = {name: plain.pop(numbers).to(dtype) for name in scalars}
-        heavy, (grad, param, *rest) = list(given[: len(weights)]), given[len(weights) :]
+        heavy, (param, grad, *rest) = list(given[: len(weights)]), given[len(weights) :]
         ordered = iter([(heavy if isinstance(leaf, Tensor) else plain).pop(0) for leaf in leaves])
         rule = mapped(form, lambda _: next(ordered))
         return list(_move(rule, maximize, t, grad, param, first, dict(zip(arrays, rest, strict=True))).values())
 
     early = torch.zeros(1 + numbers + len(scalars), dtype=torch.float64, device="cpu")
-    lines = [torch.empty(_LENGTH, dtype=param.dtype, device=device) for _ in ("grad", "param")]
+    # The first of a length is the one that the kernel asks how long it is.
+    lines = [torch.empty(_LENGTH, dtype=param.dtype, device=device) for _ in ("param", "grad")]
     lines += [torch.empty((_LENGTH, *x.shape[1:]), dtype=x.dtype, device=device) for x in arrays.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's compiler imports parts of torch that torch itself deprecates
@@ -233,7 +236,7 @@ def _kernel(main: fx.GraphModule, examples: list[Any]) -> Callable[[list[Tensor]
     """The program that torch's compiler makes of a graph, without what it puts around it for the sake of autograd: on
     tensors of some thousand entries that takes as long as the program itself."""
     from torch._functorch import config as autograd
-    from torch._inductor import compile_fx
+    from torch._inductor import compile_fx, config
 
     made: list[Any] = []
 
@@ -241,8 +244,8 @@ def _kernel(main: fx.GraphModule, examples: list[Any]) -> Callable[[list[Tensor]
         made.append(compile_fx.compile_fx_inner(*args, **options))
         return made[0]
 
-    # Autograd's own cache would give the whole without compiling what is inside.
-    with autograd.patch(enable_autograd_cache=False):
+    # Autograd's own cache would give the whole without compiling what is inside. A gradient has a shape of its own.
+    with autograd.patch(enable_autograd_cache=False), config.patch(size_asserts=False):
         compile_fx.compile_fx(main, examples, inner_compile=compile_inner)
     return made[0].current_callable
 

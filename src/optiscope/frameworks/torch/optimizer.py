@@ -133,7 +133,7 @@ class Optimizer(torch.optim.Optimizer):
             What `closure`, which computes the loss and the gradients anew, returned.
 
         Raises:
-            BadInput: a gradient is sparse; nothing has moved then.
+            BadInput: a gradient is sparse, or not of its parameter's shape; nothing has moved then.
         """
         return self._untraced(closure) if torch.compiler.is_compiling() else self._step(closure)
 
@@ -147,11 +147,18 @@ class Optimizer(torch.optim.Optimizer):
         given = [[p.grad for p in group["params"]] for group in self.param_groups]
         for group, grads in zip(self.param_groups, given, strict=True):
             _fold(group, self.defaults)
-            for grad in grads:
-                if grad is not None and grad.layout is not torch.strided:
+            for grad, p in zip(grads, group["params"], strict=True):
+                if grad is None:
+                    continue
+                if grad.layout is not torch.strided:
                     raise BadInput(
                         f"a gradient of shape {tuple(grad.shape)} is sparse, and rules act on every entry; give "
                         "nn.Embedding sparse=False, or that parameter torch.optim.SparseAdam"
+                    )
+                if grad.shape != p.shape:
+                    raise BadInput(
+                        f"a parameter of shape {tuple(p.shape)} has a gradient of shape {tuple(grad.shape)}; call "
+                        "zero_grad() when a parameter takes another shape"
                     )
         rules = [self._rule(group) for group in self.param_groups]
         ready = []
