@@ -48,6 +48,7 @@ class Run:
         dtype = compute_dtype(held[0].dtype)
         if self.alone:
             self.line = _line(held[0])
+            """The parameter's numbers as they lie, for as long as it has this memory."""
             line = self.line.to(dtype)
         else:
             self.lines = room(sum(self.sizes), dtype, held[0].device)
@@ -71,7 +72,13 @@ class Run:
     def fits(self) -> bool:
         """Whether the parameters are still of their dtype, device and shape; a large one must also lie as it did."""
         if self.alone:
-            return _layout(self.params[0]) == self.layout
+            param = self.params[0]
+            if self.plain and param.data_ptr() == self.line.data_ptr():
+                return param.shape == self.shapes[0]
+            if _layout(param) != self.layout:
+                return False
+            self.line = _line(bare(param.detach()))
+            return True
         dtype, device, *_ = self.layout
         return (
             [p.shape for p in self._bare()] == self.shapes
@@ -85,12 +92,7 @@ class Run:
             grad, param = next(rest), self.params[0]
             if not self.plain:
                 grad, param = bare(grad), bare(param)
-            if self.line.data_ptr() != param.data_ptr():
-                self.line = _line(param)
-            new = step(_laid_as(grad, param), self.line, self.arrays)
-            # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
-            torch.autograd.graph.increment_version(param)
-            return new
+            return step(_laid_as(grad, param), self.line, self.arrays)
         grads = list(islice(rest, len(self.params)))
         if not self.plain:
             grads = list(map(bare, grads))
@@ -170,6 +172,8 @@ class Bucket:
         rest, new = iter(grads), {}
         for run in self.runs:
             new = run.advance(step, rest)
+        # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
+        torch.autograd.graph.increment_version([run.line for run in self.runs if run.alone])
         for name, value in {**new, "step": t}.items():
             self.counts[name].fill(value)
             self.written[name] = self.counts[name].tobytes()

@@ -147,18 +147,11 @@ class Optimizer(torch.optim.Optimizer):
         given = [[p.grad for p in group["params"]] for group in self.param_groups]
         for group, grads in zip(self.param_groups, given, strict=True):
             _fold(group, self.defaults)
-            for grad, p in zip(grads, group["params"], strict=True):
-                if grad is None:
-                    continue
-                if grad.layout is not torch.strided:
+            for grad in grads:
+                if grad is not None and grad.layout is not torch.strided:
                     raise BadInput(
                         f"a gradient of shape {tuple(grad.shape)} is sparse, and rules act on every entry; give "
                         "nn.Embedding sparse=False, or that parameter torch.optim.SparseAdam"
-                    )
-                if grad.shape != p.shape:
-                    raise BadInput(
-                        f"a parameter of shape {tuple(p.shape)} has a gradient of shape {tuple(grad.shape)}; call "
-                        "zero_grad() when a parameter takes another shape"
                     )
         rules = [self._rule(group) for group in self.param_groups]
         ready = []
@@ -234,8 +227,14 @@ class Optimizer(torch.optim.Optimizer):
                 for k, absent in zip(places, missing, strict=True):
                     if absent:  # its state would keep the arrays of a whole bucket alive
                         release(self.state.get(params[k], {}))
-        if with_gradient := [k for k in loose if grads[k] is not None]:
-            kept += self._gathered(params, with_gradient, rule)
+        if with_gradient := [(k, g) for k in loose if (g := grads[k]) is not None]:
+            for k, grad in with_gradient:
+                if grad.shape != params[k].shape:
+                    raise BadInput(
+                        f"a parameter of shape {tuple(params[k].shape)} has a gradient of shape {tuple(grad.shape)}; "
+                        "call zero_grad() when a parameter takes another shape"
+                    )
+            kept += self._gathered(params, [k for k, _ in with_gradient], rule)
         plan.buckets, plan.waiting = kept, [k for k in loose if grads[k] is None]
         for bucket, places in kept:
             if grads[places[0]] is not None:
