@@ -824,5 +824,5 @@ def test_runs_hold_what_they_say(small):
     run(params, optimizer, 1)
     ((bucket, places),) = optimizer._plans[0].buckets
     assert all(params[k] is p for k, p in zip(places, bucket.params, strict=True))
-    assert [run.sizes for run in bucket.runs if not run.alone] == [[2, 3, 1, 4], [6, 0, 1]]
-    assert [run.sizes for run in bucket.runs if run.alone] == [[20], [25]]
+    assert [run.sizes for run in bucket.runs if isinstance(run, buckets.Joined)] == [[2, 3, 1, 4], [6, 0, 1]]
+    assert [run.line.numel() for run in bucket.runs if isinstance(run, buckets.Alone)] == [20, 25]

@@ -34,52 +34,63 @@ Room = Callable[[int, torch.dtype, torch.device], tuple[Tensor, ...]]
 """Room for so many gradients and parameters, shared by all buckets: what is in it is worth nothing after a step."""
 
 
-class Run:
-    """Parameters that one call of a kernel updates: a large one as it lies, or small ones copied side by side."""
+class Alone:
+    """A large parameter, which a kernel updates as it lies."""
+
+    # No dict: it would be one more thing to fetch from memory for each of many parameters.
+    __slots__ = ("arrays", "layout", "line", "params", "plain", "scalars", "shape")
+
+    def __init__(self, param: Tensor, rule: Rule) -> None:
+        self.params, self.plain, self.layout = [param], _is_plain(param), _layout(param)
+        held = bare(param.detach())
+        self.shape, self.line = held.shape, _line(held)
+        self.arrays, self.scalars = _begun(rule, self.line.to(compute_dtype(held.dtype)))
+
+    def parts(self, array: Tensor) -> Iterator[Tensor]:
+        """The parameter's part of an array, which is all of it, in the parameter's shape and any further axes."""
+        more = array.shape[1:]
+        strides = [stride * math.prod(more) for stride in bare(self.params[0].detach()).stride()]
+        yield array.as_strided((*self.shape, *more), (*strides, *array.stride()[1:]))
+
+    def fits(self) -> bool:
+        """Whether the parameter is still of its dtype, device and shape, and lies as it did."""
+        (param,) = self.params
+        if self.plain and param.data_ptr() == self.line.data_ptr():
+            return param.shape == self.shape
+        if _layout(param) != self.layout:
+            return False
+        self.line = _line(bare(param.detach()))
+        return True
+
+    def advance(self, step: Step, rest: Iterator[Tensor]) -> State:
+        """Take a step with the next gradient of `rest`, and return the state's new scalars."""
+        grad, (param,) = next(rest), self.params
+        if not self.plain:
+            grad, param = bare(grad), bare(param)
+        return step(_laid_as(grad, param), self.line, self.arrays)
+
+
+class Joined:
+    """Small parameters, which a kernel updates side by side: copied there and back."""
 
     def __init__(self, params: list[Tensor], rule: Rule, room: Room) -> None:
-        self.params = params
-        self.plain = not any(p.is_complex() or is_sharded(p) for p in params)
-        self.layout = _layout(params[0])
-        held = [bare(p.detach()) for p in params]
+        self.params, self.plain = params, all(map(_is_plain, params))
+        self.kind = params[0].dtype, params[0].device
+        held = self._bare()
         self.sizes, self.shapes = [p.numel() for p in held], [p.shape for p in held]
-        self.strides = held[0].stride()
-        self.alone = len(params) == 1 and _is_dense(held[0])
-        dtype = compute_dtype(held[0].dtype)
-        if self.alone:
-            self.line = _line(held[0])
-            """The parameter's numbers as they lie, for as long as it has this memory."""
-            line = self.line.to(dtype)
-        else:
-            self.lines = room(sum(self.sizes), dtype, held[0].device)
-            self.as_is = all(p.ndim == 1 for p in held)
-            self.parcels = list(_parcels(self.sizes))
-            line = self._joined(self._flat(held), self.lines[1])
-        state = rule.init(line, torch)
-        self.arrays = {name: value for name, value in state.items() if value.ndim}
-        self.scalars = {name: value for name, value in state.items() if not value.ndim}
+        self.lines = room(sum(self.sizes), compute_dtype(held[0].dtype), held[0].device)
+        self.as_is = all(p.ndim == 1 for p in held)
+        self.parcels = list(_parcels(self.sizes))
+        self.arrays, self.scalars = _begun(rule, self._joined(self._flat(held), self.lines[1]))
 
     def parts(self, array: Tensor) -> Iterator[Tensor]:
         """Each parameter's part of an array, of the parameter's shape and any further axes."""
-        more = array.shape[1:]
-        if self.alone:
-            strides = [stride * math.prod(more) for stride in self.strides]
-            yield array.as_strided((*self.shapes[0], *more), (*strides, *array.stride()[1:]))
-        else:
-            parts = torch.split(array, self.sizes)
-            yield from (part.view((*shape, *more)) for part, shape in zip(parts, self.shapes, strict=True))
+        parts = torch.split(array, self.sizes)
+        yield from (part.view((*shape, *array.shape[1:])) for part, shape in zip(parts, self.shapes, strict=True))
 
     def fits(self) -> bool:
-        """Whether the parameters are still of their dtype, device and shape; a large one must also lie as it did."""
-        if self.alone:
-            param = self.params[0]
-            if self.plain and param.data_ptr() == self.line.data_ptr():
-                return param.shape == self.shapes[0]
-            if _layout(param) != self.layout:
-                return False
-            self.line = _line(bare(param.detach()))
-            return True
-        dtype, device, *_ = self.layout
+        """Whether the parameters are still of their dtype, device and shapes."""
+        dtype, device = self.kind
         return (
             [p.shape for p in self._bare()] == self.shapes
             and {p.dtype for p in self.params} == {dtype}
@@ -87,12 +98,7 @@ class Run:
         )
 
     def advance(self, step: Step, rest: Iterator[Tensor]) -> State:
-        """Take a step with as many gradients from `rest` as it has parameters, and return the state's new scalars."""
-        if self.alone:
-            grad, param = next(rest), self.params[0]
-            if not self.plain:
-                grad, param = bare(grad), bare(param)
-            return step(_laid_as(grad, param), self.line, self.arrays)
+        """Take a step with as many gradients from `rest`, and return the state's new scalars."""
         grads = list(islice(rest, len(self.params)))
         if not self.plain:
             grads = list(map(bare, grads))
@@ -123,7 +129,7 @@ class Bucket:
     """Parameters of one device and dtype, all after the same number of steps."""
 
     def __init__(self, params: list[Tensor], state: Mapping[Tensor, Entry], rule: Rule, room: Room) -> None:
-        self.runs = [Run(together, rule, room) for together in _together(params)]
+        self.runs = [_run(together, rule, room) for together in _together(params)]
         self.params = [p for run in self.runs for p in run.params]
         self.entries = [state[p] for p in self.params]
         first = self.runs[0]
@@ -173,10 +179,22 @@ class Bucket:
         for run in self.runs:
             new = run.advance(step, rest)
         # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
-        torch.autograd.graph.increment_version([run.line for run in self.runs if run.alone])
+        torch.autograd.graph.increment_version([run.line for run in self.runs if isinstance(run, Alone)])
         for name, value in {**new, "step": t}.items():
             self.counts[name].fill(value)
             self.written[name] = self.counts[name].tobytes()
+
+
+def _run(params: list[Tensor], rule: Rule, room: Room) -> Alone | Joined:
+    if len(params) == 1 and _is_dense(bare(params[0].detach())):
+        return Alone(params[0], rule)
+    return Joined(params, rule, room)
+
+
+def _begun(rule: Rule, line: Tensor) -> tuple[State, State]:
+    """The state's arrays, as long as the line, and its scalars."""
+    state = rule.init(line, torch)
+    return {k: x for k, x in state.items() if x.ndim}, {k: x for k, x in state.items() if not x.ndim}
 
 
 def _together(params: list[Tensor]) -> Iterator[list[Tensor]]:
@@ -245,6 +263,11 @@ def called(rule: Rule, name: str) -> str:
     while isinstance(rule, Wrapper):
         rule = rule.rule
     return rule.slots.get(name, (None,))[0] or name
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether a tensor's numbers are all here and real."""
+    return not (x.is_complex() or is_sharded(x))
 
 
 def is_sharded(x: Tensor) -> bool:
