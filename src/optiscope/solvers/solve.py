@@ -170,7 +170,8 @@ def least_squares(
             unit; by default the machine epsilon to the power ¾, 1.8e-12 in float64.
 
     Returns:
-        The solution, as `minimize` does.
+        The solution, as `minimize` does. Where residuals remain the Hessian of ½ Σ r² is computed once, at the end: J
+        alone cannot tell a minimum from a saddle.
 
     Raises:
         BadInput: an argument is invalid, or the residuals are not real numbers.
