@@ -274,13 +274,28 @@ class Units(Rule):
         return -self.lr * xp.sum(h, -1), {"h": h}
 
 
-del contract._registry["alone"]  # other tests list the package's own rules
+@osc.rule
+class Twins(Rule):
+    """Its state begins as one array under two names, and as the parameter."""
+
+    lr: float = hyper(0.01, LogUniform(1e-3, 1))
+
+    def init(self, param, xp):
+        zero = xp.zeros_like(param)
+        return {"m": zero, "v": zero, "start": param}
+
+    def update(self, grad, state, param, t, xp):
+        m, v = state["m"] + grad, state["v"] + 2 * grad
+        return -self.lr * (m + v + state["start"]), {"m": m, "v": v, "start": state["start"]}
+
+
+del contract._registry["alone"], contract._registry["twins"]  # other tests list the package's own rules
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
     "rule",
-    [Alone(), osc.ClipByNorm(osc.Nadam()), Units({"recurrent": np.arange(9.0).reshape(3, 3) / 9})],
+    [Alone(), Twins(), osc.ClipByNorm(osc.Nadam()), Units({"recurrent": np.arange(9.0).reshape(3, 3) / 9})],
     ids=lambda rule: rule.name,
 )
 def test_rules_of_shapes_and_of_units(rule, compiled, small):
@@ -628,16 +643,97 @@ def test_parameters_that_change_their_shape_are_refused_before_anything_moves():
 
 
 @pytest.mark.parametrize("size", [4, 9000])
-def test_a_gradient_of_an_earlier_shape_is_refused_before_anything_moves(size):
+@pytest.mark.parametrize("by", ["the parameter", "the gradient"])
+def test_a_gradient_of_another_shape_is_refused_before_anything_moves(size, by):
     first, second = parameters((3,), (size,))
-    optimizer = fronts.SGD([first, second], lr=0.1)
-    first.grad, second.grad = torch.ones_like(first), torch.ones_like(second)
-    optimizer.step()
-    second.data = torch.zeros(2 * size)
-    before = first.detach().clone()
-    with refused(rf"a parameter of shape \({2 * size},\) has a gradient of shape \({size},\); call zero_grad"):
+    for rule in (osc.GradientDescent(lr=0.1), osc.ClipByNorm(osc.GradientDescent(lr=0.1))):
+        second.data = torch.zeros(size, dtype=torch.float64)
+        optimizer = Optimizer([first, second], rule, compiled=True)
+        first.grad, second.grad = torch.ones_like(first), torch.ones_like(second)
         optimizer.step()
-    close(first, before, 0)
+        if by == "the parameter":
+            second.data = torch.zeros(2 * size, dtype=torch.float64)
+        else:
+            second.grad.data = torch.zeros(size // 2, dtype=torch.float64)
+        shapes = [rf"\({x.numel()},\)" for x in (second, second.grad)]
+        before = first.detach().clone()
+        with refused(f"a parameter of shape {shapes[0]} has a gradient of shape {shapes[1]}; call zero_grad"):
+            optimizer.step()
+        close(first, before, 0)
+        second.grad = None
+
+
+def expanded(p):
+    return torch.full((), 0.5, dtype=p.dtype).expand(p.shape)
+
+
+def turned(p):
+    return torch.arange(p.numel(), dtype=p.dtype).view(p.shape[::-1]).T
+
+
+def negated(p):
+    return torch._neg_view(torch.arange(p.numel(), dtype=p.dtype).view(p.shape))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("shape", [(3, 4), (90, 100)])
+@pytest.mark.parametrize("gradient", [expanded, turned, negated])
+@pytest.mark.parametrize("rule", [osc.GradientDescent(lr=0.1), osc.ClipByNorm(osc.GradientDescent(lr=0.1), limit=1e9)])
+def test_a_gradient_may_lie_in_memory_as_it_likes(rule, gradient, shape, compiled):
+    (p,) = parameters(shape)
+    p.grad = gradient(p)
+    want = p.detach() - 0.1 * p.grad
+    Optimizer([p], rule, compiled=compiled).step()
+    close(p.detach(), want)
+
+
+def test_a_part_of_an_array_moves_alone():
+    room = torch.zeros(200, 100, dtype=torch.float64)
+    for rule in (osc.GradientDescent(lr=1.0), osc.ClipByNorm(osc.GradientDescent(lr=1.0), limit=1e9)):
+        p = nn.Parameter(room[:, :60])
+        p.sum().backward()
+        Optimizer([p], rule, compiled=True).step()
+    close(room, torch.cat([torch.full((200, 60), -2.0), torch.zeros(200, 40)], 1).double())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("changed", [lambda p: p.T, lambda p: p.as_strided((100, 100), (200, 1))])
+def test_a_large_parameter_that_begins_where_it_did_but_lies_otherwise_goes_on_as_torchs(changed, compiled):
+    ends = []
+    for kind in (functools.partial(fronts.SGD, compiled=compiled), torch.optim.SGD):
+        room = torch.zeros(200, 100, dtype=torch.float64)
+        p = nn.Parameter(room[:100])
+        optimizer = kind([p], lr=0.1, momentum=0.9)
+        for k in range(4):
+            p.grad = torch.arange(1e4, dtype=torch.float64).view(100, 100).cos()
+            optimizer.step()
+            if k == 1:
+                p.data = changed(p.data)
+        ends.append(room)
+    close(*ends)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (90, 100)])
+def test_parameters_that_share_their_memory_both_move_it(shape):
+    p, q = parameters(shape, shape)
+    q.data = p.data
+    start = p.detach().clone()
+    p.grad, q.grad = torch.ones_like(p), 2 * torch.ones_like(q)
+    fronts.SGD([p, q], lr=1.0).step()
+    close(p.detach(), start - 3)
+
+
+def test_the_optimizer_holds_no_memory_that_a_parameter_has_left():
+    array = np.zeros(20_000)
+    left = weakref.ref(array)
+    p = nn.Parameter(torch.from_numpy(array))
+    del array
+    optimizer = fronts.Adam([p], compiled=True)
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    p.grad, p.data = None, torch.empty(0)
+    gc.collect()
+    assert left() is None
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -825,4 +921,4 @@ def test_runs_hold_what_they_say(small):
     ((bucket, places),) = optimizer._plans[0].buckets
     assert all(params[k] is p for k, p in zip(places, bucket.params, strict=True))
     assert [run.sizes for run in bucket.runs if isinstance(run, buckets.Joined)] == [[2, 3, 1, 4], [6, 0, 1]]
-    assert [run.line.numel() for run in bucket.runs if isinstance(run, buckets.Alone)] == [20, 25]
+    assert [run.extent.numel() for run in bucket.runs if isinstance(run, buckets.Alone)] == [20, 25]

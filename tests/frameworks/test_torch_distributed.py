@@ -101,6 +101,30 @@ def in_checkpoints(rank):
             close([p.full_tensor() if options is None else p for p in ends], alone(rule, 2 * STEPS))
 
 
+def in_tensor_parallel(rank):
+    """A gradient there may be of another placement than its parameter: a part of a sum, for a replicated one."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, parallel
+
+    ends = []
+    for make in (lambda ps: Optimizer(ps, osc.GradientDescent(lr=0.1)), lambda ps: torch.optim.SGD(ps, 0.1)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 16)).double()
+        plan = {
+            "0": parallel.SequenceParallel(sequence_dim=0),
+            "1": parallel.ColwiseParallel(input_layouts=Shard(0)),
+            "3": parallel.RowwiseParallel(),
+        }
+        model = parallel.parallelize_module(model, init_device_mesh("cpu", (2,)), plan)
+        optimizer = make(model.parameters())
+        x = torch.randn(8, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        model(x[4 * rank : 4 * rank + 4]).square().sum().backward()
+        assert any(p.grad.placements != p.placements for p in model.parameters())
+        optimizer.step()
+        ends.append([p.detach().full_tensor() for p in model.parameters()])
+    close(*ends)
+
+
 def worker(rank, port, what):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -109,7 +133,7 @@ def worker(rank, port, what):
     os._exit(0)  # gloo's threads, where a device mesh still holds them, abort an interpreter that ends
 
 
-@pytest.mark.parametrize("what", [in_ddp, in_fsdp, in_checkpoints], ids=lambda what: what.__name__)
+@pytest.mark.parametrize("what", [in_ddp, in_fsdp, in_checkpoints, in_tensor_parallel], ids=lambda what: what.__name__)
 def test_two_processes_are_one(what):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

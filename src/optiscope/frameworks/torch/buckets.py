@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import BadInput
 from ...rules.contract import Rule, State
 from ...rules.wrappers import Wrapper
-from .kernels import Advance, Step, compute_dtype
+from .kernels import Advance, Step, as_line, compute_dtype, extent
 
 SMALL = 2**13
 """Up to this many entries a tensor is copied into its bucket and back; beyond, a call of its own costs less."""
@@ -38,36 +38,32 @@ class Alone:
     """A large parameter, which a kernel updates as it lies."""
 
     # No dict: it would be one more thing to fetch from memory for each of many parameters.
-    __slots__ = ("arrays", "layout", "line", "params", "plain", "scalars", "shape")
+    __slots__ = ("arrays", "extent", "layout", "params", "plain", "scalars")
 
     def __init__(self, param: Tensor, rule: Rule) -> None:
-        self.params, self.plain, self.layout = [param], _is_plain(param), _layout(param)
+        self.params, self.plain = [param], _is_plain(param)
         held = bare(param.detach())
-        self.shape, self.line = held.shape, _line(held)
-        self.arrays, self.scalars = _begun(rule, self.line.to(compute_dtype(held.dtype)))
+        self.layout, self.extent = _layout(held), extent(held)
+        self.arrays, self.scalars = _begun(rule, as_line(held, self.extent).to(compute_dtype(held.dtype)))
 
     def parts(self, array: Tensor) -> Iterator[Tensor]:
         """The parameter's part of an array, which is all of it, in the parameter's shape and any further axes."""
+        *_, shape, strides = self.layout
         more = array.shape[1:]
-        strides = [stride * math.prod(more) for stride in bare(self.params[0].detach()).stride()]
-        yield array.as_strided((*self.shape, *more), (*strides, *array.stride()[1:]))
+        wider = [stride * math.prod(more) for stride in strides]
+        yield array.as_strided((*shape, *more), (*wider, *array.stride()[1:]))
 
     def fits(self) -> bool:
         """Whether the parameter is still of its dtype, device and shape, and lies as it did."""
         (param,) = self.params
-        if self.plain and param.data_ptr() == self.line.data_ptr():
-            return param.shape == self.shape
-        if _layout(param) != self.layout:
-            return False
-        self.line = _line(bare(param.detach()))
-        return True
+        return _layout(param if self.plain else bare(param.detach())) == self.layout
 
     def advance(self, step: Step, rest: Iterator[Tensor]) -> State:
         """Take a step with the next gradient of `rest`, and return the state's new scalars."""
         grad, (param,) = next(rest), self.params
         if not self.plain:
-            grad, param = bare(grad), bare(param)
-        return step(_laid_as(grad, param), self.line, self.arrays)
+            grad, param = _beside(grad, param), bare(param.detach())
+        return step(_laid_as(grad, param), param, self.arrays, self.extent)
 
 
 class Joined:
@@ -101,11 +97,11 @@ class Joined:
         """Take a step with as many gradients from `rest`, and return the state's new scalars."""
         grads = list(islice(rest, len(self.params)))
         if not self.plain:
-            grads = list(map(bare, grads))
+            grads = list(map(_beside, grads, self.params))
         params = self._bare()
         flat = self._flat(params)
         grad_line, line = map(self._joined, (self._flat(grads), flat), self.lines)
-        new = step(grad_line, line, self.arrays)
+        new = step(grad_line, line, self.arrays, line)
         if line.dtype == params[0].dtype and (self.as_is or all(p.is_contiguous() for p in params)):
             torch.split_with_sizes_copy(line, self.sizes, out=flat)
         else:
@@ -131,6 +127,9 @@ class Bucket:
     def __init__(self, params: list[Tensor], state: Mapping[Tensor, Entry], rule: Rule, room: Room) -> None:
         self.runs = [_run(together, rule, room) for together in _together(params)]
         self.params = [p for run in self.runs for p in run.params]
+        self.numels = list(map(Tensor.numel, self.params))
+        self.unseen = [p for run in self.runs if isinstance(run, Alone) or not run.plain for p in run.params]
+        """Those of whose changes autograd is not told by the operation that makes them."""
         self.entries = [state[p] for p in self.params]
         first = self.runs[0]
         counts = {name: value.cpu().repeat(len(params)) for name, value in first.scalars.items()}
@@ -170,6 +169,10 @@ class Bucket:
             and all(count.tobytes() == self.written[name] for name, count in self.counts.items())
         )
 
+    def suits(self, grads: list[Tensor]) -> bool:
+        """Whether the gradients are as long as the parameters."""
+        return list(map(Tensor.numel, grads)) == self.numels
+
     def advance(self, by: Advance, grads: list[Tensor]) -> None:
         """Take one step."""
         t = float(self.counts["step"][0]) + 1
@@ -178,8 +181,8 @@ class Bucket:
         rest, new = iter(grads), {}
         for run in self.runs:
             new = run.advance(step, rest)
-        # A kernel writes past autograd, which must still notice a backward pass through values that are gone.
-        torch.autograd.graph.increment_version([run.line for run in self.runs if isinstance(run, Alone)])
+        # A backward pass through values that are gone must still be noticed.
+        torch.autograd.graph.increment_version(self.unseen)
         for name, value in {**new, "step": t}.items():
             self.counts[name].fill(value)
             self.written[name] = self.counts[name].tobytes()
@@ -192,24 +195,34 @@ def _run(params: list[Tensor], rule: Rule, room: Room) -> Alone | Joined:
 
 
 def _begun(rule: Rule, line: Tensor) -> tuple[State, State]:
-    """The state's arrays, as long as the line, and its scalars."""
+    """The state's arrays, as long as the line and each with memory of its own, and its scalars."""
     state = rule.init(line, torch)
-    return {k: x for k, x in state.items() if x.ndim}, {k: x for k, x in state.items() if not x.ndim}
+    arrays, taken = {}, {line.untyped_storage().data_ptr()}
+    for name, x in state.items():
+        if x.ndim:
+            arrays[name] = x.clone() if x.untyped_storage().data_ptr() in taken else x
+            taken.add(x.untyped_storage().data_ptr())
+    return arrays, {name: x for name, x in state.items() if not x.ndim}
 
 
 def _together(params: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Each large parameter alone, and the small ones up to so many that a run is full."""
+    """Each large parameter alone, and the small ones up to so many that a run is full. Two that share their memory
+    move one after the other."""
     small: list[Tensor] = []
     full = 0
+    taken: set[int] = set()
     for p in params:
         if p.numel() > SMALL:
             yield [p]
             continue
-        if full + p.numel() > FULL:
+        where = bare(p.detach()).data_ptr()
+        if full + p.numel() > FULL or where in taken:
             yield small
-            small, full = [], 0
+            small, full, taken = [], 0, set()
         small.append(p)
         full += p.numel()
+        if p.numel():
+            taken.add(where)
     if small:
         yield small
 
@@ -240,11 +253,15 @@ class Whole:
         """Whether there is still a state for this parameter."""
         return state.get(self.params[0]) is self.entry and self.entry.keys() >= {*self.names.values(), "step"}
 
+    def suits(self, grads: list[Tensor]) -> bool:
+        """Whether the gradient is of the parameter's shape."""
+        return grads[0].shape == self.params[0].shape
+
     def advance(self, by: Advance, grads: list[Tensor]) -> None:
         """Take one step."""
         there = [self.params[0].detach(), *(self.entry[called] for called in self.names.values())]
         whole, *arrays = map(_whole, there)
-        by(float(self.entry["step"]) + 1, {})(_whole(grads[0]), whole, dict(zip(self.names, arrays, strict=True)))
+        by(float(self.entry["step"]) + 1, {})(_whole(grads[0]), whole, dict(zip(self.names, arrays, strict=True)), None)
         for shard, moved in zip(there, (whole, *arrays), strict=True):
             if is_sharded(shard):
                 shard.copy_(_sharded(moved, shard))
@@ -313,6 +330,13 @@ def _sharded(whole: Tensor, like: Any) -> Tensor:
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
+def _beside(grad: Any, param: Any) -> Tensor:
+    """The gradient's numbers for those of the parameter that are here."""
+    if is_sharded(param) and (grad.device_mesh, grad.placements) != (param.device_mesh, param.placements):
+        grad = grad.redistribute(param.device_mesh, param.placements)
+    return bare(grad)
+
+
 def _layout(x: Tensor) -> tuple[Any, ...]:
     return x.dtype, x.device, x.shape, x.stride()
 
@@ -323,11 +347,7 @@ def _is_dense(x: Tensor) -> bool:
     return x.is_contiguous() or (x.ndim in formats and x.is_contiguous(memory_format=formats[x.ndim]))
 
 
-def _line(x: Tensor) -> Tensor:
-    return x.view(-1) if x.is_contiguous() else x.as_strided((x.numel(),), (1,))
-
-
 def _laid_as(x: Tensor, y: Tensor) -> Tensor:
-    """x with the dtype and the order in memory of y."""
+    """x, of y's shape, with the dtype and the order in memory of y."""
     same = x.stride() == y.stride() or (x.is_contiguous() and y.is_contiguous())
-    return x if same and x.dtype == y.dtype else torch.empty_like(y).copy_(x)
+    return x if same and x.dtype == y.dtype and not x.is_neg() else torch.empty_like(y).copy_(x)

@@ -23,9 +23,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from ...errors import BadInput
 from ...rules.contract import Rule, State
 
-Step = Callable[[Tensor, Tensor, State], State]
-"""Called with the gradient, the parameter as a line and the state's arrays: writes the last two, and returns the new
-scalars. The gradient's numbers lie as the parameter's do, in whatever shape."""
+Step = Callable[[Tensor, Tensor, State, Tensor | None], State]
+"""Called with the gradient, the parameter, the state's arrays and their `extent`: writes the parameter and the arrays,
+and returns the new scalars. Without an extent, all are of the parameter's shape."""
 Advance = Callable[[float, dict[str, float]], Step]
 """From t and the state's scalars to step t, for any number of parameters."""
 
@@ -79,18 +79,29 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.itemsize < 4 else dtype
 
 
+def extent(x: Tensor) -> Tensor:
+    """A line as long as x, which takes no memory: what tells a kernel how many numbers there are, in whatever shape."""
+    return torch.empty(1, dtype=x.dtype, device=x.device).expand(x.numel())
+
+
+def as_line(x: Tensor, along: Tensor) -> Tensor:
+    """The numbers of x, which lie side by side, as a line of an extent."""
+    return x.as_strided(along.shape, (1,))
+
+
 def eager(rule: Rule, maximize: bool) -> Advance:
     """The update as it is written."""
     rules: dict[Any, Rule] = {}
 
     def advance(t: float, scalars: dict[str, float]) -> Step:
-        def step(grad: Tensor, param: Tensor, arrays: State) -> State:
+        def step(grad: Tensor, param: Tensor, arrays: State, along: Tensor | None) -> State:
+            if along is not None:
+                grad, param = as_line(grad, along), as_line(param, along)
             kind = param.device, compute_dtype(param.dtype)
             if kind not in rules:
                 rules[kind] = mapped(rule, lambda leaf: leaf.to(*kind) if isinstance(leaf, Tensor) else leaf)
             state = {name: torch.tensor(value, dtype=kind[1], device="cpu") for name, value in scalars.items()}
             count = torch.tensor(t, dtype=torch.float64, device="cpu")
-            grad = grad.as_strided(param.shape, param.stride())
             return _move(rules[kind], maximize, count, grad, param, state, arrays)
 
         return step
@@ -116,15 +127,15 @@ def compiled(rule: Rule, form: Any, leaves: list[Any], maximize: bool, insist: b
             numbers, new = program.prepare(t, [x for x in leaves if not isinstance(x, Tensor)], scalars)
             return program.kernel, [numbers, *_weights(leaves, param)], new
 
-        def step(grad: Tensor, param: Tensor, arrays: State) -> State:
+        def step(grad: Tensor, param: Tensor, arrays: State, along: Tensor | None) -> State:
             kind = param.dtype, param.device
             if kind not in kernels:
                 kernels[kind] = kernel(param, arrays)
             ready = kernels[kind]
-            if ready is None:
-                return as_written(t, scalars)(grad, param, arrays)
+            if ready is None or along is None:
+                return as_written(t, scalars)(grad, param, arrays, along)
             run, first, new = ready
-            run([*first, param, grad, *arrays.values()])
+            run([*first, along, param, grad, *arrays.values()])
             return new
 
         return step
@@ -216,14 +227,14 @@ def _compile(form: Any, leaves: list[Any], maximize: bool, param: Tensor, scalar
     def update(early: Tensor, *given: Tensor) -> list[Tensor]:
         t, *plain = (early[i] for i in range(len(early)))
         first = {name: plain.pop(numbers).to(dtype) for name in scalars}
-        heavy, (param, grad, *rest) = list(given[: len(weights)]), given[len(weights) :]
+        heavy, (_, param, grad, *rest) = list(given[: len(weights)]), given[len(weights) :]
         ordered = iter([(heavy if isinstance(leaf, Tensor) else plain).pop(0) for leaf in leaves])
         rule = mapped(form, lambda _: next(ordered))
         return list(_move(rule, maximize, t, grad, param, first, dict(zip(arrays, rest, strict=True))).values())
 
     early = torch.zeros(1 + numbers + len(scalars), dtype=torch.float64, device="cpu")
-    # The first of a length is the one that the kernel asks how long it is.
     lines = [torch.empty(_LENGTH, dtype=param.dtype, device=device) for _ in ("param", "grad")]
+    lines.insert(0, extent(lines[0]))  # the first is the one that the kernel asks how long it is
     lines += [torch.empty((_LENGTH, *x.shape[1:]), dtype=x.dtype, device=device) for x in arrays.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's compiler imports parts of torch that torch itself deprecates
@@ -244,7 +255,8 @@ def _kernel(main: fx.GraphModule, examples: list[Any]) -> Callable[[list[Tensor]
         made.append(compile_fx.compile_fx_inner(*args, **options))
         return made[0]
 
-    # Autograd's own cache would give the whole without compiling what is inside. A gradient has a shape of its own.
+    # Autograd's own cache would give the whole without compiling what is inside. A gradient may have another shape than
+    # the line that it moves; that it is as long is asked of every step, by `suits`.
     with autograd.patch(enable_autograd_cache=False), config.patch(size_asserts=False):
         compile_fx.compile_fx(main, examples, inner_compile=compile_inner)
     return made[0].current_callable

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ...errors import BadInput
 from ...rules.contract import Rule
@@ -92,6 +93,7 @@ class Optimizer(torch.optim.Optimizer):
         self._plans: dict[int, Plan] = {}
         self._rooms: dict[Any, Tensor] = {}
         self._size: int | None = None
+        self._wrapped = False
 
     def _rule(self, group: dict[str, Any]) -> Rule:
         """The rule as a group sets it, unchecked: a scheduler's rounding must not stop a run at its last step."""
@@ -203,9 +205,12 @@ class Optimizer(torch.optim.Optimizer):
 
     def _advance(self, rule: Rule, form: Any, leaves: list[Any], maximize: bool) -> kernels.Advance:
         if self._size is None:
-            self._size = sum(p.numel() for g in self.param_groups for p in g["params"])
+            params = [p for g in self.param_groups for p in g["params"]]
+            self._size = sum(p.numel() for p in params)
+            self._wrapped = any(not is_sharded(p) and is_traceable_wrapper_subclass(p) for p in params)
         small = self._compiled == "auto" and self._size < WORTH_COMPILING
-        if not rule.elementwise or self._compiled is False or small:
+        # A kernel would write to where a tensor that wraps others has nothing.
+        if not rule.elementwise or self._compiled is False or small or self._wrapped:
             return kernels.eager(rule, maximize)
         return kernels.compiled(rule, form, leaves, maximize, insist=self._compiled is True)
 
@@ -227,18 +232,20 @@ class Optimizer(torch.optim.Optimizer):
                 for k, absent in zip(places, missing, strict=True):
                     if absent:  # its state would keep the arrays of a whole bucket alive
                         release(self.state.get(params[k], {}))
-        if with_gradient := [(k, g) for k in loose if (g := grads[k]) is not None]:
-            for k, grad in with_gradient:
-                if grad.shape != params[k].shape:
-                    raise BadInput(
-                        f"a parameter of shape {tuple(params[k].shape)} has a gradient of shape {tuple(grad.shape)}; "
-                        "call zero_grad() when a parameter takes another shape"
-                    )
-            kept += self._gathered(params, [k for k, _ in with_gradient], rule)
+        if with_gradient := [k for k in loose if grads[k] is not None]:
+            kept += self._gathered(params, with_gradient, rule)
         plan.buckets, plan.waiting = kept, [k for k in loose if grads[k] is None]
         for bucket, places in kept:
             if grads[places[0]] is not None:
-                yield bucket, [grads[k] for k in places]  # type: ignore[misc]
+                given: list[Tensor] = [grads[k] for k in places]  # type: ignore[misc]
+                if not bucket.suits(given):
+                    shapes = ((tuple(p.shape), tuple(g.shape)) for p, g in zip(bucket.params, given, strict=True))
+                    of, its = next(pair for pair in shapes if pair[0] != pair[1])
+                    raise BadInput(
+                        f"a parameter of shape {of} has a gradient of shape {its}; call zero_grad() when a parameter "
+                        "takes another shape"
+                    )
+                yield bucket, given
 
     def _gathered(
         self, params: list[Tensor], places: list[int], rule: Rule
