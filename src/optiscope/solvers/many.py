@@ -12,8 +12,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..errors import BadInput
+from .problem import Problem, Setting
+from .programs import call, solution
 from .solution import RUNNING, Solution
-from .solve import LEAST_SQUARES, MINIMIZERS, Problem, Setting, call, check_bounds, pick, prepare, solution
+from .solve import LEAST_SQUARES, MINIMIZERS, check_bounds, pick, prepare
 from .walk import Method
 
 SHRINK = 8

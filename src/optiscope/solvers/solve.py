@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from ..errors import BadInput, unknown
 from .gradient import CG, GD
-from .implicit import tangent
-from .least_squares import LM, Dogleg, GaussNewton, LeastSquares, Residual
+from .least_squares import LM, Dogleg, GaussNewton, LeastSquares
 from .newton import Newton, NewtonCG
+from .problem import Params, Problem, Setting
+from .programs import call, examined, packed, program, unpacked
 from .quasi_newton import BFGS, LBFGS
-from .smooth import Smooth
-from .solution import Evaluations, Solution, Status
-from .walk import Budget, Ended, Keep, Method, Walk
+from .solution import Solution
+from .walk import Budget, Keep, Method
 
 ENDLESS = 2**31 - 1
-
-Params = Any
-"""A pytree of float32 or float64 arrays."""
 
 MINIMIZERS: dict[str, Method] = {
     "newton": Newton(),
@@ -38,65 +32,6 @@ MINIMIZERS: dict[str, Method] = {
     "gd": GD(),
 }
 LEAST_SQUARES: dict[str, Method] = {"lm": LM(), "gauss-newton": GaussNewton(), "dogleg": Dogleg()}
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What a program is compiled for."""
-
-    fun: Callable
-    method: Method
-    jac: Callable | None = None
-    hvp: Callable | None = None
-    keep: Keep | None = None
-    """The history, or None."""
-
-    def oracle(self, unravel: Callable, args: tuple, bounds: Any) -> Any:
-        """The problem as the method sees it, a function of a vector."""
-        value = functools.partial(self._value, unravel, args)
-        both: Callable = jax.value_and_grad(value)
-        gradient: Callable = jax.grad(value)
-        if self.jac is not None and not isinstance(self.method, LeastSquares):
-            gradient = functools.partial(_like, self.jac, unravel, args)
-            both = lambda x: (value(x), gradient(x))  # noqa: E731
-        hvp = lambda x, v: jax.jvp(gradient, (x,), (v,))[1]  # noqa: E731
-        if self.hvp is not None:
-            hvp = functools.partial(_like, self.hvp, unravel, args)
-        smooth = Smooth(value, both, hvp, *((None, None) if bounds is None else bounds))
-        if not isinstance(self.method, LeastSquares):
-            return smooth
-        residual = functools.partial(self._residual, unravel, args)
-        return Residual(residual, functools.partial(self._linearize, residual, unravel, args), smooth)
-
-    def _value(self, unravel: Callable, args: tuple, x: Any) -> Any:
-        """The function of the vector; for least squares ½ Σ r²."""
-        if isinstance(self.method, LeastSquares):
-            return jnp.sum(self._residual(unravel, args, x) ** 2) / 2
-        return _scalar(self.fun(unravel(x), *args), x)
-
-    def _residual(self, unravel: Callable, args: tuple, x: Any) -> Any:
-        return _residual(self.fun(unravel(x), *args), x)
-
-    def _linearize(self, residual: Callable, unravel: Callable, args: tuple, x: Any) -> tuple[Any, Any]:
-        if self.jac is not None:
-            shapes = jax.eval_shape(lambda x: self.fun(unravel(x), *args), x), unravel(x)
-            outs, ins = ([leaf.size for leaf in jax.tree.leaves(tree)] for tree in shapes)
-            return residual(x), _jacobian(self.jac(unravel(x), *args), outs, ins).astype(x.dtype)
-        if x.size <= 2 * jax.eval_shape(residual, x).size:
-            push = functools.partial(jax.jvp, residual, (x,))
-            return jax.vmap(lambda v: push((v,)), out_axes=(None, 1))(jnp.eye(x.size, dtype=x.dtype))
-        r, pull = jax.vjp(residual, x)
-        return r, jax.vmap(lambda v: pull(v)[0])(jnp.eye(r.size, dtype=x.dtype))
-
-
-class Problem(NamedTuple):
-    """The numbers of a problem."""
-
-    x0: Params
-    args: tuple
-    bounds: Any
-    """None, or (lower, upper), each a vector."""
-    budget: Budget
 
 
 def minimize(
@@ -221,22 +156,6 @@ def _solved(
         return unpacked(setting.method, problem.x0, floats, integers, rows)
 
 
-def call(function: Callable, *arguments: Any) -> Any:
-    """A compiled function's result as NumPy arrays; what a user's function cannot do under tracing, in a sentence."""
-    try:
-        return jax.tree.map(np.asarray, function(*arguments))
-    except (jax.errors.TracerArrayConversionError, jax.errors.TracerBoolConversionError) as error:
-        raise BadInput(
-            "the function must be written with jax.numpy, and must not branch on its argument's value (use jnp.where): "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    except (jax.errors.NonConcreteBooleanIndexError, jax.errors.ConcretizationTypeError) as error:
-        raise BadInput(
-            "the function's result must not change its length with x; give unwanted entries the weight 0 by jnp.where: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-
-
 def prepare(
     setting: Setting,
     x0: Params,
@@ -333,188 +252,3 @@ def _check_inside(x0: Params, bounds: tuple[Any, Any]) -> None:
     if outside.any():
         i = int(np.argmax(outside))
         raise BadInput(f"x0 lies outside the bounds: variable {i} is {x[i]:g}, not in [{lower[i]:g}, {upper[i]:g}]")
-
-
-@functools.lru_cache(maxsize=128)
-def program(setting: Setting) -> Callable[[Problem], Solution]:
-    """The compiled solver. Kept for the last 128 functions: a function made anew for every call is compiled anew."""
-    return jax.jit(functools.partial(_solve, setting))
-
-
-@functools.lru_cache(maxsize=128)
-def packed(setting: Setting) -> Callable[[Problem], tuple[Any, Any, Any]]:
-    """The compiled solver with its numbers in two vectors: every array that leaves a compiled function costs its
-    microseconds, which are most of a small problem's. An end of least squares is still to be `examined`.
-    """
-    finish = setting.method.found if isinstance(setting.method, LeastSquares) else setting.method.finish
-
-    def run(problem: Problem) -> tuple[Any, Any, Any]:
-        end, unravel = _walked(setting, problem, finish)
-        floats = [end.x, end.value, end.gradient, end.gradient_norm, end.covariance, end.inverse_hessian]
-        return ravel_pytree(floats)[0], _integers(end), _history(end, unravel)
-
-    return jax.jit(run)
-
-
-@functools.lru_cache(maxsize=128)
-def examined(setting: Setting) -> Callable[[Problem, Any, Any], Any]:
-    """The compiled examination of what `packed` gave: its integers anew. Few ends need it, and it takes as long to
-    compile as half the solver.
-    """
-    method = cast(LeastSquares, setting.method)
-
-    def run(problem: Problem, floats: Any, integers: Any) -> Any:
-        x0, unravel = ravel_pytree(problem.x0)
-        n = x0.size
-        end = Ended(
-            walk=Walk(integers[0], integers[1], integers[2:-1], None),
-            x=floats[:n],
-            value=floats[n],
-            gradient=floats[n + 1 : 2 * n + 1],
-            gradient_norm=floats[2 * n + 1],
-            doubtful=True,
-        )
-        return _integers(method.examined(setting.oracle(unravel, problem.args, problem.bounds), end, x0))
-
-    return jax.jit(run)
-
-
-def _integers(end: Ended) -> Any:
-    walk = end.walk
-    return jnp.stack([walk.status, walk.iterations, *walk.counts, jnp.asarray(end.doubtful, jnp.int32)])
-
-
-def unpacked(method: Method, x0: Params, floats: np.ndarray, integers: np.ndarray, history: Any) -> Solution:
-    """The solution that `packed` gave for a start."""
-    unravel, n = _unraveller(x0)
-    matrix = floats[2 * n + 2 :].reshape(n, n) if floats.size > 2 * n + 2 else None
-    squares = isinstance(method, LeastSquares)
-    status, iterations, *calls, cost, _ = integers
-    if history is not None:
-        history = jax.tree.map(lambda column: column[: iterations + 1], history)
-    return Solution(
-        x=unravel(floats[:n]),
-        value=floats[n],
-        gradient=unravel(floats[n + 1 : 2 * n + 1]),
-        gradient_norm=floats[2 * n + 1],
-        status=Status(status),
-        iterations=iterations,
-        evaluations=Evaluations(*calls),
-        cost=cost,
-        covariance=matrix if squares else None,
-        inverse_hessian=None if squares else matrix,
-        history=history,
-    )
-
-
-def _unraveller(x0: Params) -> tuple[Callable[[np.ndarray], Params], int]:
-    """What gives a vector x0's structure, and the vector's length."""
-    leaves, structure = jax.tree.flatten(x0)
-    ends = list(itertools.accumulate((leaf.size for leaf in leaves), initial=0))
-
-    def unravel(vector: np.ndarray) -> Params:
-        parts = (vector[a:b] for a, b in itertools.pairwise(ends))
-        shaped = (
-            part.reshape(leaf.shape).astype(leaf.dtype, copy=False) for part, leaf in zip(parts, leaves, strict=True)
-        )
-        return jax.tree.unflatten(structure, shaped)
-
-    return unravel, ends[-1]
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _solve(setting: Setting, problem: Problem) -> Solution:
-    return solution(*_walked(setting, problem, setting.method.finish))
-
-
-def _walked(setting: Setting, problem: Problem, finish: Callable[[Any, Any], Ended]) -> tuple[Ended, Callable]:
-    """The end, and what gives a vector x0's structure."""
-    x, unravel = ravel_pytree(problem.x0)
-    oracle = setting.oracle(unravel, problem.args, problem.bounds)
-    state = setting.method.run(oracle, problem.budget, setting.method.begin(oracle, x, setting.keep))
-    return finish(oracle, state), unravel
-
-
-@_solve.defjvp
-def _solve_jvp(setting: Setting, primals: Any, tangents: Any) -> tuple[Solution, Solution]:
-    (problem,), (change,) = primals, tangents
-    found = _solve(setting, problem)
-    x, unravel = ravel_pytree(found.x)
-    dx, d_value = tangent(
-        lambda x, args: setting._value(unravel, args, x), x, problem.args, change.args, problem.bounds, change.bounds
-    )
-    zero = jax.tree.map(_zero_tangent, found)
-    return found, dataclasses.replace(zero, x=unravel(dx), value=d_value)
-
-
-def _zero_tangent(leaf: Any) -> Any:
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-        return jnp.zeros_like(leaf)
-    return np.zeros(leaf.shape, jax.dtypes.float0)
-
-
-def _history(end: Ended, unravel: Callable) -> Any:
-    history = end.walk.history
-    if history is None or history.x is None:
-        return history
-    return history._replace(x=jax.vmap(unravel)(history.x))
-
-
-def solution(end: Ended, unravel: Callable) -> Solution:
-    return Solution(
-        x=unravel(end.x),
-        value=end.value,
-        gradient=unravel(end.gradient),
-        gradient_norm=end.gradient_norm,
-        status=Status(end.walk.status),
-        iterations=end.walk.iterations,
-        evaluations=end.walk.evaluations,
-        cost=end.walk.cost,
-        covariance=end.covariance,
-        inverse_hessian=end.inverse_hessian,
-        history=_history(end, unravel),
-    )
-
-
-def _scalar(value: Any, x: Any) -> Any:
-    value = jnp.asarray(value)
-    if value.shape != ():
-        raise BadInput(
-            f"fun must return one number, not an array of shape {value.shape}; "
-            "for a sum of squares use least_squares(fun, x0)"
-        )
-    return _real(value, "fun").astype(x.dtype)
-
-
-def _residual(r: Any, x: Any) -> Any:
-    r, _ = ravel_pytree(r)
-    if r.size == 0:
-        raise BadInput("residual returned nothing: at least one number is wanted")
-    return _real(r, "residual").astype(x.dtype)
-
-
-def _real(array: Any, what: str) -> Any:
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise BadInput(
-            f"{what} must return real numbers, not {array.dtype}; return real and imaginary parts side by side"
-        )
-    return array
-
-
-def _like(function: Callable, unravel: Callable, args: tuple, *vectors: Any) -> Any:
-    """The vector that a user's gradient or product gives for vectors, all in x0's structure there."""
-    out, _ = ravel_pytree(function(*map(unravel, vectors), *args))
-    if out.shape != vectors[0].shape:
-        raise BadInput(f"jac and hvp must return x0's structure, {vectors[0].size} numbers, not {out.size}")
-    return out.astype(vectors[0].dtype)
-
-
-def _jacobian(J: Any, outs: list[int], ins: list[int]) -> Any:
-    """The Jacobian as a matrix (m, n), from blocks nested as `jax.jacobian` nests them."""
-    blocks = iter(jax.tree.leaves(J))
-    shapes = [jnp.shape(block) for block in jax.tree.leaves(J)]
-    if [math.prod(shape) for shape in shapes] != [m * n for m in outs for n in ins]:
-        raise BadInput(
-            f"jac must return {sum(outs)} × {sum(ins)} numbers, of shape residual.shape + x0.shape, not {shapes}"
-        )
-    return jnp.block([[jnp.reshape(next(blocks), (m, n)) for n in ins] for m in outs])
