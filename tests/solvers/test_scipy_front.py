@@ -1,13 +1,17 @@
 """The SciPy front: its answers are SciPy's, for functions of JAX and of NumPy."""
 
+import dataclasses
 import functools
+import gc
 import inspect
+import weakref
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.sparse
 
 import optiscope.frameworks.scipy as front
 from optiscope.errors import BadInput
@@ -176,6 +180,131 @@ def test_arguments_that_are_no_arrays():
     assert minimize(lambda x, c: jnp.sum((x - c) ** 2), 1.0, args=3.0).x == pytest.approx(3)
 
 
+def test_functions_of_more_unknowns_are_called_from_other_threads_too():
+    """Where JAX's 64 bits, which are each thread's own, are off."""
+    for seed in range(6):
+        x0 = np.random.default_rng(seed).normal(size=10)
+        found = minimize(scipy.optimize.rosen, x0)
+        assert found.success
+        assert minimize(scipy.optimize.rosen, x0, jac=scipy.optimize.rosen_der, method="L-BFGS-B").success
+        assert found.nfev < 5 * scipy.optimize.minimize(scipy.optimize.rosen, x0).nfev
+
+
+def test_a_numpy_function_is_called_anew_whatever_it_reads():
+    class Line:
+        def residual(self, x):
+            return self.A @ x - self.b
+
+    line = Line()
+    line.A = np.eye(2)
+    for b in ([1.0, 2.0], [3.0, 4.0]):
+        line.b = np.array(b)
+        np.testing.assert_allclose(least_squares(line.residual, [0, 0]).x, b, atol=1e-7)
+
+
+def test_a_function_that_catches_what_jax_raises_is_called_as_it_is():
+    def guarded(x):
+        try:
+            return np.exp(x) - 2
+        except Exception:
+            return np.full(2, 1e6)
+
+    np.testing.assert_allclose(least_squares(guarded, [0, 1]).x, np.log(2), rtol=1e-7)
+
+
+def test_functions_may_write_to_their_argument_and_keep_it():
+    seen = []
+
+    def absolute(x):
+        np.abs(x, out=x)
+        seen.append(x)
+        return float(((x - 3) ** 2).sum())
+
+    def both(x):
+        x -= 3
+        return float(x @ x), 2 * x
+
+    def shifted(x):
+        x -= 1
+        return x
+
+    x0 = np.array([-1.2, 1.0])
+    np.testing.assert_allclose(np.abs(minimize(absolute, x0).x), 3, atol=1e-4)
+    assert np.array(seen).shape[1:] == (2,)
+    np.testing.assert_allclose(minimize(both, x0, jac=True).x, 3, atol=1e-6)
+    np.testing.assert_allclose(least_squares(shifted, x0).x, 1)
+    np.testing.assert_array_equal(x0, [-1.2, 1.0])
+
+
+def test_all_numpy_functions_of_a_shape_share_a_program():
+    from optiscope.solvers.programs import packed
+
+    minimize(lambda x: float(x @ x), [1.0, 2.0, 3.0, 4.0])
+    before = packed.cache_info().misses
+    for shift in (1.0, 2.0):
+        found = minimize(lambda x, shift=shift: float((x - shift) @ (x - shift)), [1.0, 2.0, 3.0, 4.0])
+        np.testing.assert_allclose(found.x, shift, atol=1e-5)
+    assert packed.cache_info().misses == before
+
+
+def test_nothing_that_a_function_was_given_is_held():
+    data = np.zeros(1000)
+    left = weakref.ref(data)
+    minimize(lambda x, data: float(x @ x) + data[0], [1.0, 2.0], args=(data,))
+    del data
+    gc.collect()
+    assert left() is None
+
+
+def test_functions_are_told_apart_however_they_compare():
+    @dataclasses.dataclass
+    class Squares:
+        center: float
+
+        def __call__(self, x):
+            return jnp.sum((x - self.center) ** 2)
+
+        def __eq__(self, other):
+            return True
+
+    for center in (2.0, 5.0):
+        np.testing.assert_allclose(minimize(Squares(center), [0.0, 1.0]).x, center)
+
+
+def test_noisy_fits_without_a_jacobian_succeed_as_scipys():
+    t = np.linspace(0, 3, 40)
+    for seed in (0, 4, 5, 6, 8, 9):
+        rng = np.random.default_rng(seed)
+        true = rng.uniform(0.5, 2, 4)
+        y = true[0] * np.exp(-true[1] * t) + true[2] * np.exp(-true[3] * t) + 0.3 * rng.normal(size=40)
+        x0 = true * rng.uniform(0.6, 1.6, 4)
+
+        def residual(p, y=y):
+            return p[0] * np.exp(-p[1] * t) + p[2] * np.exp(-p[3] * t) - y
+
+        found, want = least_squares(residual, x0), scipy.optimize.least_squares(residual, x0)
+        assert found.success
+        assert found.cost < want.cost * (1 + 1e-8)
+
+
+def test_solves_within_solves():
+    def inner(x):
+        return minimize(lambda z: float((z[0] - x[0]) ** 2) + (x[0] - 1) ** 2, [0.0]).fun
+
+    np.testing.assert_allclose(minimize(inner, [3.0]).x, 1, atol=1e-5)
+
+
+def test_arguments_are_taken_as_scipy_takes_them():
+    assert minimize(lambda x, a: float((x[0] - sum(a)) ** 2), [0.0], args=[1.0, 2.0]).x == pytest.approx(3)
+    np.testing.assert_allclose(least_squares(lambda x, a, b: x - a - b, [0.0], args=np.array([1.0, 2.0])).x, 3)
+    assert minimize(lambda x: (x[0] - 3) ** 2, [5.0], bounds=[(0, 1)]).x == 1
+    assert minimize(rosen_jax, X0, constraints=None, tol=1.0, options={"maxiter": 1e3}).success
+    nested = least_squares(lambda x: jnp.stack([x[0] - 1, x[1]]), [3.0, 3.0], lambda x: [[1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(nested.x, [1, 0], atol=1e-8)
+    sparse = least_squares(lambda x: x - [1, 2], [0, 0], lambda x: scipy.sparse.eye_array(2))
+    np.testing.assert_allclose(sparse.x, [1, 2])
+
+
 def test_differences_stay_within_the_bounds():
     def logarithm(x):
         assert np.all(x >= 0)
@@ -242,10 +371,14 @@ def test_one_tolerance():
         (lambda: minimize(lambda x: np.array(x.tolist()), X0), "must return one number"),
         (lambda: least_squares(rosen_jax, X0, bounds=5), "bounds must be"),
         (lambda: least_squares(rosen_jax, X0, loss="hubre"), "did you mean 'huber'"),
+        (lambda: least_squares(lambda x: x - X0 + 0j, X0), "must return real numbers"),
+        (lambda: minimize(rosen_jax, [1j]), "x0 must be real"),
+        (lambda: least_squares(lambda x: np.append(x, x[:1]), X0, lambda x: np.ones((3, 4))), "of shape (4, 3)"),
+        (lambda: least_squares(rosen_jax, X0, loss=np.sort), "loss must be written with jax.numpy"),
         (lambda: least_squares(rosen_jax, X0, max_nfev=-1), "max_nfev must be None or a whole number"),
         (lambda: minimize(rosen_jax, X0, method="BGFS"), "did you mean 'bfgs'"),
         (lambda: minimize(rosen_jax, X0, options={"maxit": 3}), "did you mean 'maxiter'"),
-        (lambda: minimize(rosen_jax, X0, bounds=[(0, 1)]), "each of the 3 variables, not 1"),
+        (lambda: minimize(rosen_jax, X0, bounds=[(0, 1)] * 2), "each of the 3 variables, not 2"),
     ],
 )
 def test_bad_input(call, says):

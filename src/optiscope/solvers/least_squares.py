@@ -30,8 +30,6 @@ BLIND = 5
 """Steps to take when no decrease can be seen any more."""
 SLACK = 1e-6
 """By what part a step may exceed the radius."""
-BLURRED = 1e3
-"""A residual of so many times the start's rounding, or less, has no say in whether there is a minimum."""
 ENOUGH = 1e-4
 """A trial is taken if the decrease is this part of the foreseen one."""
 
@@ -246,7 +244,7 @@ class LeastSquares(Method):
         covariance = jnp.where(seen[:, None] & seen[None, :], covariance, jnp.nan)
         status = w.walk.status
         # Where r is nothing but rounding so is Σ rᵢ rᵢ″, all that sets the Hessian apart from JᵀJ.
-        doubtful = (status == STALLED) | (status == FLAT) | (_settled(status) & (value > (BLURRED * w.floor) ** 2 / 2))
+        doubtful = (status == STALLED) | (status == FLAT) | (_settled(status) & (value > w.floor**2 / 2))
         return Ended(w.walk, w.x, value, model.gradient, self._norm(problem, w), covariance, doubtful=doubtful)
 
     def examined(self, problem: Residual, end: Ended, x0: Any) -> Ended:

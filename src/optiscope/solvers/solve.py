@@ -51,7 +51,8 @@ def minimize(
     """A local minimum of `fun` near `x0`.
 
     Args:
-        fun: (x, *args) → a number, written with `jax.numpy`. It may be +inf or NaN outside its domain.
+        fun: (x, *args) → a number, written with `jax.numpy`. It may be +inf or NaN outside its domain. It is compiled
+            once: what changes between calls belongs in args.
         x0: the start: a float32 or float64 array, or a pytree of such, whose precision everything then has.
         args: further arguments of fun, pytrees; a solution can be differentiated with respect to them.
         method: "newton", "newton-cg", "cg", "bfgs", "lbfgs" or "gd", or one with settings: `LBFGS(memory=20)`,

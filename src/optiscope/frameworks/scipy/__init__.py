@@ -2,8 +2,9 @@
 
     from optiscope.frameworks.scipy import minimize
 
-A function written with `jax.numpy` is compiled and differentiated. Any other, such as one written with NumPy, is called
-from the compiled solver as it is, and differentiated by central differences where no `jac` is given.
+A function that returns JAX's arrays is compiled, once for each function, and differentiated; what changes between calls
+belongs in its arguments. Any other, such as one written with NumPy, is called from a compiled solver as it is, and
+differentiated by central differences where no `jac` is given.
 """
 
 from .minimum import minimize

@@ -4,88 +4,113 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .host import Host
-
 
 class Calls(NamedTuple):
-    """A user's functions as the solvers take them."""
+    """Functions of x, and what they are called with beside it."""
 
     fun: Callable
     jac: Callable | None
     hvp: Callable | None
     given: tuple
-    """What they are called with beside x."""
-    host: Host | None = None
-    """Where they run, if JAX cannot trace them."""
 
-    def check(self) -> None:
-        """Raise what they raised."""
-        if self.host is not None and self.host.error is not None:
-            raise self.host.error
+
+class Same:
+    """A function as a key: itself alone, however it compares and whether or not it has a hash."""
+
+    def __init__(self, fun: Callable):
+        self.fun = fun
+        self.parts = (fun.__func__, fun.__self__) if isinstance(fun, MethodType) else (fun,)
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.parts)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and list(map(id, self.parts)) == list(map(id, other.parts))
+
+
+Function = tuple[Callable, Callable]
+"""A user's function, and what makes of its result what a solver wants."""
 
 
 def traced(
-    fun: Callable, jac: Callable | None, hvp: Callable | None, x0: np.ndarray, args: tuple, kwargs: dict[str, Any]
+    first: Any, fun: Function, jac: Function | None, hvp: Function | None, x0: np.ndarray, args: tuple, kwargs: Any
 ) -> Calls | None:
-    """The functions, if JAX can trace them: with their arguments passed, so that others need no new program, or held,
-    if some are no arrays."""
-    for wrap, given in ((_passed, (args, kwargs)), (functools.partial(_held, args, kwargs), ())):
-        calls = Calls(wrap(fun), jac and wrap(jac), hvp and wrap(hvp), given)
-        vectors = (calls.fun, [x0]), (calls.jac, [x0]), (calls.hvp, [x0, x0])
-        if all(f is None or _traceable(f, xs, given) for f, xs in vectors):
-            return calls
+    """The functions, if `fun`, whose result at x0 was `first`, returns JAX's arrays and JAX can trace them all."""
+    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(first)):
+        return None
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    for numbers_too in (False, True):
+        held = tuple((k, leaf) for k, leaf in enumerate(leaves) if _is_held(leaf, numbers_too))
+        passed = tuple(_in(x0.dtype, leaf) for leaf in leaves if not _is_held(leaf, numbers_too))
+        try:
+            wrapped = [f and _wrapped(Same(f[0]), f[1], structure, held) for f in (fun, jac, hvp)]
+            with jax.enable_x64(x0.dtype == np.float64):
+                for function, vectors in zip(wrapped, ([x0], [x0], [x0, x0]), strict=True):
+                    if function is not None:
+                        jax.eval_shape(function, *vectors, *passed)
+        except Exception:  # what is wrong with it will show when it is called as it is
+            continue
+        return Calls(wrapped[0], wrapped[1], wrapped[2], passed)  # type: ignore[arg-type]
     return None
 
 
-def _traceable(fun: Callable, vectors: list[np.ndarray], given: tuple) -> bool:
-    with jax.enable_x64(vectors[0].dtype == np.float64):
-        try:
-            jax.eval_shape(fun, *vectors, *given)
-        except Exception:
-            # Whatever else may be wrong with it will show when it is called as it is.
-            return False
-        return True
+def _is_held(leaf: Any, numbers_too: bool) -> bool:
+    """Whether a function sees an argument as it is: all but arrays, or also numbers, which it may count with."""
+    return not (
+        isinstance(leaf, np.ndarray | jax.Array | np.number) or (not numbers_too and isinstance(leaf, int | float))
+    )
+
+
+def _in(dtype: Any, leaf: Any) -> Any:
+    """An argument in the precision of x0, if it is a floating array."""
+    return leaf.astype(dtype) if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 @functools.lru_cache(maxsize=128)
-def _passed(fun: Callable) -> Callable:
+def _wrapped(same: Same, shaped: Callable, structure: Any, held: tuple[tuple[int, Any], ...]) -> Callable:
+    """The function of (*vectors, *arrays), with the arguments that are held in their places."""
+    fun = same.fun
+
     def call(*given: Any) -> Any:
-        *vectors, args, kwargs = given
-        return fun(*vectors, *args, **kwargs)
+        vectors = len(given) - (structure.num_leaves - len(held))
+        leaves = list(given[vectors:])
+        for k, leaf in held:
+            leaves.insert(k, leaf)
+        args, kwargs = jax.tree.unflatten(structure, leaves)
+        return shaped(fun(*given[:vectors], *args, **kwargs))
 
     return call
 
 
-def _held(args: tuple, kwargs: dict[str, Any], fun: Callable) -> Callable:
-    return lambda *vectors: fun(*vectors, *args, **kwargs)
+def number(value: Any) -> Any:
+    """The one number that a function returned."""
+    value = jnp.asarray(value)
+    return value.reshape(()) if value.size == 1 else value
+
+
+def number_of(both: Any) -> Any:
+    """The number of (number, gradient)."""
+    return number(both[0])
+
+
+def gradient_of(both: Any) -> Any:
+    """The gradient of (number, gradient)."""
+    return jnp.asarray(both[1])
+
+
+def vector(value: Any) -> Any:
+    """What a function returned, in a row."""
+    return jnp.ravel(jnp.asarray(value))
 
 
 @functools.lru_cache(maxsize=128)
-def part(both: Callable, k: int) -> Callable:
-    """The value, or the gradient, of a function that returns both."""
-    return lambda *given: both(*given)[k]
-
-
-@functools.lru_cache(maxsize=128)
-def product_with(hess: Callable) -> Callable:
-    return lambda x, p, *given: jnp.asarray(hess(x, *given)) @ p
-
-
-@functools.lru_cache(maxsize=128)
-def number(fun: Callable) -> Callable:
-    def one(*given: Any) -> Any:
-        value = jnp.asarray(fun(*given))
-        return value.reshape(()) if value.size == 1 else value
-
-    return one
-
-
-@functools.lru_cache(maxsize=128)
-def vector(fun: Callable) -> Callable:
-    return lambda *given, **kwargs: jnp.ravel(jnp.asarray(fun(*given, **kwargs)))
+def product_with(hess: Same) -> Callable:
+    """(x, p, …) → the Hessian that a function gives, times p."""
+    return lambda x, p, *args: jnp.asarray(hess.fun(x, *args)) @ p

@@ -1,9 +1,16 @@
-"""Functions that JAX cannot trace, called from the compiled solver as they are."""
+"""Functions that JAX cannot trace, called from the compiled solver as they are.
+
+A program knows nothing of the function but the shape of what it returns: it calls whatever stands under a number that
+it is given. So it is compiled once for all functions of that shape, and holds on to none.
+"""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -11,6 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import BadInput
+
+_hosts: dict[int, Host] = {}
+_numbers = itertools.count()
 
 
 class Last:
@@ -20,79 +30,126 @@ class Last:
         self.fun, self.at, self.found = fun, b"", None
 
     def __call__(self, x: np.ndarray, *args: Any) -> Any:
-        if self.at != x.tobytes():
+        at = x.tobytes()
+        if self.at != at:
             self.at, self.found = b"", self.fun(x, *args)
-            self.at = x.tobytes()
+            self.at = at
         return self.found
 
 
 class Host:
-    """Functions that JAX cannot trace, called where they are. After the first exception none is called any more."""
+    """A user's function and its derivative. After the first exception neither is called any more."""
 
-    def __init__(self, x0: np.ndarray, args: tuple, kwargs: dict[str, Any], box: tuple[Any, Any]):
-        self.args, self.kwargs = args, kwargs
-        self.low, self.high = (np.broadcast_to(side, x0.shape) for side in box)
+    def __init__(
+        self, fun: Callable, jac: Callable | None, shape: tuple[int, ...], box: tuple[Any, Any], x: np.ndarray
+    ):
+        self.fun, self.jac, self.shape, self.dtype = fun, jac, shape, x.dtype
+        self.low, self.high = (np.broadcast_to(side, x.shape).astype(x.dtype) for side in box)
+        self.calls = 0
         self.error: BaseException | None = None
 
-    def differentiable(self, fun: Callable, jac: Callable | None, shape: tuple[int, ...]) -> Callable[[Any], Any]:
-        """A function that JAX can call and differentiate twice (forward over reverse)."""
-        derivative = self._differences(fun) if jac is None else jac
+    @contextmanager
+    def open(self) -> Iterator[tuple[Any, ...]]:
+        """What to give a `hosted` function beside x, so that it calls this one."""
+        number = next(_numbers)
+        _hosts[number] = self
+        try:
+            yield np.int32(number), self.low, self.high
+        finally:
+            del _hosts[number]
 
-        @jax.custom_jvp
-        def slope(x: Any) -> Any:
-            return self._called(derivative, (*shape, x.size), x)
+    def check(self) -> None:
+        """Raise what the function raised."""
+        if self.error is not None:
+            raise self.error
 
-        @slope.defjvp
-        def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-            (x,), (v,) = primals, tangents
-            size = jnp.linalg.norm(v)
-            h = _width(x) * jnp.maximum(1, jnp.linalg.norm(x)) / jnp.where(size > 0, size, 1)
-            up, down = (jnp.clip(x + step * v, self.low, self.high) for step in (h, -h))
-            apart = jnp.linalg.norm(up - down)
-            return slope(x), (slope(up) - slope(down)) * size / jnp.where(apart > 0, apart, 1)
+    def answer(self, slope: bool, x: np.ndarray) -> np.ndarray:
+        """The function or its derivative at x, not a number once there was an error."""
+        shape = (*self.shape, x.size) if slope else self.shape
+        if self.error is None:
+            try:
+                with jax.enable_x64(self.dtype == np.float64):  # which is each thread's own
+                    return self._slope(x) if slope else self._value(x)
+            except BaseException as error:
+                self.error = error
+        return np.full(shape, np.nan, self.dtype)
 
-        @jax.custom_jvp
-        def wrapped(x: Any) -> Any:
-            return self._called(fun, shape, x)
+    def _value(self, x: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        return self._checked(self.fun(x.copy()), self.shape)
 
-        @wrapped.defjvp
-        def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-            (x,), (v,) = primals, tangents
-            return wrapped(x), slope(x) @ v
+    def _slope(self, x: np.ndarray) -> np.ndarray:
+        if self.jac is not None:
+            return self._checked(self.jac(x.copy()), (*self.shape, x.size))
+        h = width(x) * np.maximum(1, np.abs(x))
+        up, down = np.minimum(x + h, self.high), np.maximum(x - h, self.low)
+        columns = []
+        for i in range(x.size):
+            ends = x.copy(), x.copy()
+            ends[0][i], ends[1][i] = up[i], down[i]
+            columns.append((self._value(ends[0]) - self._value(ends[1])) / (up[i] - down[i] or 1))
+        return np.stack(columns, axis=-1)
 
-        return wrapped
-
-    def _differences(self, fun: Callable) -> Callable:
-        def differences(x: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
-            h = _width(x) * np.maximum(1, np.abs(x))
-            columns = []
-            for i in range(x.size):
-                up, down = x.copy(), x.copy()
-                up[i], down[i] = min(x[i] + h[i], self.high[i]), max(x[i] - h[i], self.low[i])
-                change = np.asarray(fun(up, *args, **kwargs)) - fun(down, *args, **kwargs)
-                columns.append(change / (up[i] - down[i] or 1))
-            return np.stack(columns, axis=-1)
-
-        return differences
-
-    def _called(self, function: Callable, shape: tuple[int, ...], x: Any) -> Any:
-        def host(x: Any) -> np.ndarray:
-            if self.error is None:
-                try:
-                    x = np.array(x)
-                    out = np.asarray(function(x, *self.args, **self.kwargs), x.dtype)
-                    if out.size != math.prod(shape):
-                        wanted = f"an array of shape {shape}" if shape else "one number"
-                        raise BadInput(
-                            f"the function must return {wanted} at every x, not an array of shape {out.shape}"
-                        )
-                    return out.reshape(shape)
-                except BaseException as error:
-                    self.error = error
-            return np.full(shape, np.nan, x.dtype)
-
-        return jax.pure_callback(host, jnp.zeros(shape, x.dtype), x, vmap_method="sequential")
+    def _checked(self, given: Any, shape: tuple[int, ...]) -> np.ndarray:
+        out = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
+        if np.iscomplexobj(out):
+            raise BadInput("a function must return real numbers; return real and imaginary parts side by side")
+        if out.size != math.prod(shape) or (out.ndim == len(shape) > 1 and out.shape != shape):
+            wanted = f"an array of shape {shape}" if shape else "one number"
+            raise BadInput(f"a function must return {wanted} at every x, not an array of shape {out.shape}")
+        return out.astype(self.dtype).reshape(shape)
 
 
-def _width(x: Any) -> float:
+@functools.lru_cache(maxsize=128)
+def hosted(shape: tuple[int, ...], curved: bool) -> Callable[..., Any]:
+    """(x, number, low, high) → an array of a shape: a function that JAX can call and differentiate, twice if `curved`,
+    by differences of slopes. Where slopes are themselves differences, a difference of them is noise; not a number then.
+    """
+
+    @jax.custom_jvp
+    def slope(x: Any, number: Any, low: Any, high: Any) -> Any:
+        return _called(True, (*shape, x.size), x, number)
+
+    @slope.defjvp
+    def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+        (x, *given), v = primals, tangents[0]
+        here = slope(x, *given)
+        if not curved:
+            return here, jnp.full_like(here, jnp.nan)
+        size = jnp.linalg.norm(v)
+        h = width(x) * jnp.maximum(1, jnp.linalg.norm(x)) / jnp.where(size > 0, size, 1)
+        _, low, high = given
+        up, down = (jnp.clip(x + step * v, low, high) for step in (h, -h))
+        apart = jnp.linalg.norm(up - down)
+        return here, (slope(up, *given) - slope(down, *given)) * size / jnp.where(apart > 0, apart, 1)
+
+    @jax.custom_jvp
+    def value(x: Any, number: Any, low: Any, high: Any) -> Any:
+        return _called(False, shape, x, number)
+
+    @value.defjvp
+    def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+        return value(*primals), slope(*primals) @ tangents[0]
+
+    return value
+
+
+def _called(slope: bool, shape: tuple[int, ...], x: Any, number: Any) -> Any:
+    """What a host answers. Numbers travel as 32-bit words: whether JAX has 64 bits is each thread's own, and callbacks
+    run on any."""
+    words = x.dtype.itemsize // 4
+
+    def host(x: Any, number: Any) -> np.ndarray:
+        asked = _hosts[int(number)]
+        found = asked.answer(slope, np.asarray(x).view(asked.dtype).reshape(-1))
+        return found.reshape(-1, 1).view(np.uint32)
+
+    coded = jax.lax.bitcast_convert_type(x, jnp.uint32).reshape(-1)
+    form = jnp.zeros((math.prod(shape), words), jnp.uint32)
+    answer = jax.pure_callback(host, form, coded, number, vmap_method="sequential")
+    return jax.lax.bitcast_convert_type(answer if words > 1 else answer[:, 0], x.dtype).reshape(shape)
+
+
+def width(x: Any) -> float:
+    """How far to go for a central difference, beside x."""
     return float(np.finfo(x.dtype).eps) ** (1 / 3)

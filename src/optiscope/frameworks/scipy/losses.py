@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .functions import Calls
+from ...errors import BadInput, unknown
+from .functions import Calls, Same
 
 LOSSES: dict[str, Callable[[Any], Any]] = {
     "soft_l1": lambda z: 2 / (1 + jnp.sqrt(1 + z)),
@@ -48,6 +49,24 @@ def _bend(r: Any, scale: Any, ratio: Callable) -> Any:
     return r * jnp.sqrt(jnp.where(small, 1, ratio(jnp.where(small, 1, z))))
 
 
+def ratio_of(loss: str | Callable) -> Callable:
+    """ρ(z) / z of a loss.
+
+    Raises:
+        BadInput: there is no such loss, or JAX cannot trace it.
+    """
+    if not callable(loss):
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES, f"'linear', {', '.join(map(repr, LOSSES))}, or a function")
+        return LOSSES[loss]
+    ratio = _ratio(Same(loss))
+    try:
+        jax.eval_shape(ratio, jnp.ones(3))
+    except Exception as error:
+        raise BadInput("loss must be written with jax.numpy, and return ρ, ρ′ and ρ″ in its first axis") from error
+    return ratio
+
+
 @functools.lru_cache(maxsize=128)
-def ratio_of(loss: Callable) -> Callable:
-    return lambda z: jnp.asarray(loss(z))[0] / z
+def _ratio(loss: Same) -> Callable:
+    return lambda z: jnp.asarray(loss.fun(z))[0] / z

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
 
@@ -13,9 +16,9 @@ from ... import solvers
 from ...errors import BadInput, unknown
 from ...solvers.solution import CONVERGED, ITERATIONS, NOT_FINITE
 from ...solvers.walk import Method
-from .arguments import as_tuple, pick, start
-from .functions import Calls, number, part, product_with, traced
-from .host import Host, Last
+from .arguments import LOOSEST, pick, start
+from .functions import Calls, Same, gradient_of, number, number_of, product_with, traced
+from .host import Host, Last, hosted
 from .watch import STOPPED, watched
 
 METHODS: dict[str, Method] = {
@@ -68,44 +71,59 @@ def minimize(
         BadInput: an argument that these solvers do not have: constraints, another method or option.
         Exception: what fun, jac or the callback raise.
     """
-    if _any(constraints):
+    if not (constraints is None or (isinstance(constraints, tuple | list) and not constraints)):
         raise BadInput("constraints are not supported, only bounds with method='L-BFGS-B'; use scipy.optimize.minimize")
     x0, options = start(x0), _options(options)
+    args = args if isinstance(args, tuple) else (args,)
     box = _box(bounds, x0.size)
     chosen = pick(method or ("BFGS" if box is None else "L-BFGS-B"), METHODS)
     if "maxcor" in options and isinstance(chosen, solvers.LBFGS):
         chosen = solvers.LBFGS(memory=options["maxcor"])
-    value, gradient = (part(fun, 0), part(fun, 1)) if jac is True else (fun, jac if callable(jac) else None)
-    product = hessp or (product_with(hess) if callable(hess) else None)
-    args = as_tuple(args)
-    calls = traced(number(value), gradient, product, x0, args, {})
-    if calls is None:
-        if jac is True:
-            both = Last(fun)
-            value, gradient = (lambda *a: both(*a)[0]), (lambda *a: both(*a)[1])
-        host = Host(x0, args, {}, (-np.inf, np.inf) if box is None else box)
-        calls = Calls(host.differentiable(value, gradient, ()), None, None, (), host)
-    if tol is None and calls.host is not None and gradient is None:
-        tol = 1e-5
-    solve = functools.partial(
-        solvers.minimize,
-        calls.fun,
+    low, high = (-np.inf, np.inf) if box is None else box
+    x0 = np.clip(x0, low, high).astype(x0.dtype)
+    with jax.enable_x64(x0.dtype == np.float64):
+        first = fun(x0.copy(), *args)
+    if callable(hess) and hessp is None:
+        hessp = product_with(Same(hess))
+    calls = traced(
+        first,
+        (fun, number_of if jac is True else number),
+        (fun, gradient_of) if jac is True else (jac, jnp.asarray) if callable(jac) else None,
+        hessp and (hessp, jnp.asarray),
         x0,
-        calls.given,
-        method=chosen,
-        jac=calls.jac,
-        hvp=calls.hvp,
-        bounds=box,
-        tol=options.get("gtol", tol),
-        max_cost=options.get("maxfun"),
+        args,
+        {},
     )
-    s, stopped = watched(calls, solve, options.get("maxiter"), "maxiter", callback)
+    host = None
+    tol = options.get("gtol", tol)
+    with ExitStack() as stack:
+        if calls is None:
+            both = Last(fun) if jac is True else None
+            value = (lambda x: both(x, *args)[0]) if both else lambda x: fun(x, *args)
+            slope = (lambda x: both(x, *args)[1]) if both else (lambda x: jac(x, *args)) if callable(jac) else None
+            host = Host(value, slope, (), (low, high), x0)
+            curved = slope is not None or isinstance(chosen, solvers.Newton | solvers.NewtonCG)
+            calls = Calls(hosted((), curved), None, None, stack.enter_context(host.open()))
+            tol = 1e-5 if tol is None and slope is None else tol
+        solve = functools.partial(
+            solvers.minimize,
+            calls.fun,
+            x0,
+            calls.given,
+            method=chosen,
+            jac=calls.jac,
+            hvp=calls.hvp,
+            bounds=box,
+            tol=None if tol is None else min(tol, LOOSEST),
+            max_cost=options.get("maxfun"),
+        )
+        s, stopped = watched(host, solve, options.get("maxiter"), "maxiter", callback)
     result = OptimizeResult(
         x=s.x,
         fun=float(s.value),
         jac=s.gradient,
         nit=int(s.iterations),
-        nfev=int(s.evaluations.function),
+        nfev=int(s.evaluations.function) if host is None else host.calls,
         njev=int(s.evaluations.gradient),
         nhev=int(s.evaluations.hvp),
         success=bool(s.ok) and not stopped,
@@ -117,10 +135,6 @@ def minimize(
     if options.get("disp"):
         print(result.message)
     return result
-
-
-def _any(constraints: Any) -> bool:
-    return not (isinstance(constraints, tuple | list) and len(constraints) == 0)
 
 
 def _options(options: dict[str, Any] | None) -> dict[str, Any]:
@@ -137,6 +151,8 @@ def _box(bounds: Any, n: int) -> tuple[Any, Any] | None:
     if isinstance(bounds, Bounds):
         return bounds.lb, bounds.ub
     pairs = list(bounds)
+    if len(pairs) == 1:
+        pairs *= n
     if len(pairs) != n:
         raise BadInput(f"bounds must have a (low, high) pair for each of the {n} variables, not {len(pairs)}")
     low = [-np.inf if pair[0] is None else pair[0] for pair in pairs]

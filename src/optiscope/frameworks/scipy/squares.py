@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
 
 from ... import solvers
-from ...errors import BadInput, unknown
-from ...solvers.solution import CONVERGED, ITERATIONS, RANK_DEFICIENT
+from ...errors import BadInput
+from ...solvers.solution import CONVERGED, ITERATIONS, RANK_DEFICIENT, STALLED
 from ...solvers.walk import Method
-from .arguments import as_tuple, pick, start
+from .arguments import LOOSEST, pick, start
 from .functions import Calls, traced, vector
-from .host import Host
-from .losses import LOSSES, bent, ratio_of
+from .host import Host, hosted
+from .losses import bent, ratio_of
 from .watch import STOPPED, watched
+
+DIFFERENCED = 1e-8
+"""The tolerance, as SciPy's, where the Jacobian is differenced."""
 
 LEAST_SQUARES: dict[str, Method] = {"lm": solvers.LM(), "trf": solvers.LM(), "dogbox": solvers.Dogleg()}
 
@@ -60,7 +65,7 @@ def least_squares(
         max_nfev: how many trials may be made.
         verbose: 1 prints how it ended, 2 every iteration too.
         kwargs: passed to fun and jac.
-        callback: as in `minimize`; the intermediate result has the cost too.
+        callback: as in `minimize`; the intermediate result has the cost in place of fun.
         x_scale, diff_step, tr_solver, tr_options, jac_sparsity, workers: of no effect; the methods here are indifferent
             to the units of the variables.
 
@@ -68,41 +73,49 @@ def least_squares(
         BadInput: another method or loss, or as `optiscope.solvers.least_squares`.
         Exception: what fun, jac or the callback raise.
     """
-    x0, args, kwargs = start(x0), as_tuple(args), kwargs or {}
+    x0, args, kwargs = start(x0), tuple(args), kwargs or {}
     low, high = _sides(bounds)
     free = bool(np.all(np.isneginf(low)) and np.all(np.isposinf(high)))
     chosen = pick(method, LEAST_SQUARES)
     if not free and isinstance(chosen, solvers.Dogleg):
         chosen = solvers.LM()
-    if loss != "linear" and not callable(loss) and loss not in LOSSES:
-        raise unknown("loss", loss, LOSSES, f"'linear', {', '.join(map(repr, LOSSES))}, or a function")
-    jacobian = jac if callable(jac) else None
-    calls = traced(vector(fun), jacobian, None, x0, args, kwargs)
-    if calls is None:
-        m = np.size(fun(x0, *args, **kwargs))
-        host = Host(x0, args, kwargs, (low, high))
-        calls = Calls(host.differentiable(fun, jacobian, (m,)), None, None, (), host)
-    plain = calls
-    if loss != "linear":
-        calls = bent(calls, LOSSES[loss] if isinstance(loss, str) else ratio_of(loss), x0.dtype.type(f_scale))
     tolerances = [tol for tol in (ftol, xtol, gtol) if tol is not None]
-    solve = functools.partial(
-        solvers.least_squares,
-        calls.fun,
-        x0,
-        calls.given,
-        method=chosen,
-        jac=calls.jac,
-        bounds=None if free else (low, high),
-        tol=min(tolerances, default=None),
-    )
-    s, stopped = watched(calls, solve, max_nfev, "max_nfev", callback, verbose)
+    jacobian = jac if callable(jac) else None
     with jax.enable_x64(x0.dtype == np.float64):
-        r = jax.device_get(_compiled(plain.fun)(s.x, *plain.given))
-        J = jax.device_get(_compiled(calls.jac or _forward(calls.fun))(s.x, *calls.given))
-    calls.check()
-    ended = int(s.status.code)
-    status = -2 if stopped else {CONVERGED: 1, RANK_DEFICIENT: 1, ITERATIONS: 0}.get(ended, -1)
+        first = fun(x0.copy(), *args, **kwargs)
+    calls = traced(first, (fun, vector), jacobian and (jacobian, jnp.asarray), None, x0, args, kwargs)
+    host = None
+    with ExitStack() as stack:
+        if calls is None:
+            slope = None if jacobian is None else lambda x: jacobian(x, *args, **kwargs)
+            shape = (np.size(first),)
+            host = Host(lambda x: fun(x, *args, **kwargs), slope, shape, (low, high), x0)
+            calls = Calls(hosted(shape, slope is not None), None, None, stack.enter_context(host.open()))
+            if slope is None and not tolerances:
+                tolerances = [DIFFERENCED]
+        plain = calls
+        if loss != "linear":
+            calls = bent(calls, ratio_of(loss), x0.dtype.type(f_scale))
+        solve = functools.partial(
+            solvers.least_squares,
+            calls.fun,
+            x0,
+            calls.given,
+            method=chosen,
+            jac=calls.jac,
+            bounds=None if free else (low, high),
+            tol=min([*tolerances, LOOSEST]) if tolerances else None,
+        )
+        s, stopped = watched(host, solve, max_nfev, "max_nfev", callback, "cost", verbose)
+        with jax.enable_x64(x0.dtype == np.float64):
+            r = jax.device_get(_compiled(plain.fun)(s.x, *plain.given))
+            J = jax.device_get(_compiled(calls.jac or _forward(calls.fun))(s.x, *calls.given))
+        if host is not None:
+            host.check()
+    known = {CONVERGED: 1, RANK_DEFICIENT: 1, ITERATIONS: 0}
+    if host is not None and jacobian is None:
+        known[STALLED] = 2  # differences tell no more than that there is no lower value
+    status = -2 if stopped else known.get(int(s.status.code), -1)
     result = OptimizeResult(
         x=s.x,
         cost=float(s.value),
@@ -111,7 +124,7 @@ def least_squares(
         grad=s.gradient,
         optimality=float(s.gradient_norm),
         active_mask=np.where(s.x <= low, -1, np.where(s.x >= high, 1, 0)),
-        nfev=int(s.evaluations.function),
+        nfev=int(s.evaluations.function) if host is None else host.calls,
         njev=int(s.evaluations.jacobian),
         success=status > 0,
         status=status,
