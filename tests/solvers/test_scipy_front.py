@@ -305,6 +305,15 @@ def test_arguments_are_taken_as_scipy_takes_them():
     np.testing.assert_allclose(sparse.x, [1, 2])
 
 
+def test_arguments_are_told_apart_by_their_types():
+    def residual(x, flag):
+        assert isinstance(flag, bool | str) or np.shape(range(flag)) == (1,)
+        return jnp.asarray(x) - (5 if flag is True else 7)
+
+    for flag, root in ((True, 5), (1, 7), ("1", 7)):
+        np.testing.assert_allclose(least_squares(residual, [0.0], args=(flag,)).x, root)
+
+
 def test_differences_stay_within_the_bounds():
     def logarithm(x):
         assert np.all(x >= 0)

@@ -47,8 +47,9 @@ def traced(
         return None
     leaves, structure = jax.tree.flatten((args, kwargs))
     for numbers_too in (False, True):
-        held = tuple((k, leaf) for k, leaf in enumerate(leaves) if _is_held(leaf, numbers_too))
-        passed = tuple(_in(x0.dtype, leaf) for leaf in leaves if not _is_held(leaf, numbers_too))
+        # With their types: True is 1 to a dict, but not to a function.
+        held = tuple((k, type(x), x) for k, x in enumerate(leaves) if _is_held(x, numbers_too))
+        passed = tuple(_in(x0.dtype, x) for x in leaves if not _is_held(x, numbers_too))
         try:
             wrapped = [f and _wrapped(Same(f[0]), f[1], structure, held) for f in (fun, jac, hvp)]
             with jax.enable_x64(x0.dtype == np.float64):
@@ -62,10 +63,11 @@ def traced(
 
 
 def _is_held(leaf: Any, numbers_too: bool) -> bool:
-    """Whether a function sees an argument as it is: all but arrays, or also numbers, which it may count with."""
-    return not (
-        isinstance(leaf, np.ndarray | jax.Array | np.number) or (not numbers_too and isinstance(leaf, int | float))
-    )
+    """Whether a function sees an argument as it is: all but arrays and numbers, or also numbers, which it may count
+    with."""
+    if isinstance(leaf, int | float) and not isinstance(leaf, bool):
+        return numbers_too
+    return not isinstance(leaf, np.ndarray | jax.Array | np.number)
 
 
 def _in(dtype: Any, leaf: Any) -> Any:
@@ -74,14 +76,14 @@ def _in(dtype: Any, leaf: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=128)
-def _wrapped(same: Same, shaped: Callable, structure: Any, held: tuple[tuple[int, Any], ...]) -> Callable:
+def _wrapped(same: Same, shaped: Callable, structure: Any, held: tuple[tuple[int, type, Any], ...]) -> Callable:
     """The function of (*vectors, *arrays), with the arguments that are held in their places."""
     fun = same.fun
 
     def call(*given: Any) -> Any:
         vectors = len(given) - (structure.num_leaves - len(held))
         leaves = list(given[vectors:])
-        for k, leaf in held:
+        for k, _, leaf in held:
             leaves.insert(k, leaf)
         args, kwargs = jax.tree.unflatten(structure, leaves)
         return shaped(fun(*given[:vectors], *args, **kwargs))

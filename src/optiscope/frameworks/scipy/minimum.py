@@ -98,13 +98,15 @@ def minimize(
     tol = options.get("gtol", tol)
     with ExitStack() as stack:
         if calls is None:
-            both = Last(fun) if jac is True else None
-            value = (lambda x: both(x, *args)[0]) if both else lambda x: fun(x, *args)
-            slope = (lambda x: both(x, *args)[1]) if both else (lambda x: jac(x, *args)) if callable(jac) else None
-            host = Host(value, slope, (), (low, high), x0)
-            curved = slope is not None or isinstance(chosen, solvers.Newton | solvers.NewtonCG)
+            if jac is True:
+                both = Last(lambda x: fun(x, *args))
+                host = Host(lambda x: both(x)[0], lambda x: both(x)[1], (), (low, high), x0)
+            else:
+                slope = (lambda x: jac(x, *args)) if callable(jac) else None
+                host = Host(lambda x: fun(x, *args), slope, (), (low, high), x0)
+            curved = host.jac is not None or isinstance(chosen, solvers.Newton | solvers.NewtonCG)
             calls = Calls(hosted((), curved), None, None, stack.enter_context(host.open()))
-            tol = 1e-5 if tol is None and slope is None else tol
+            tol = 1e-5 if tol is None and host.jac is None else tol
         solve = functools.partial(
             solvers.minimize,
             calls.fun,
