@@ -86,6 +86,10 @@ def decay(p, np=np):
     return p[0] * np.exp(-p[1] * T) - Y + 2 * (np.arange(T.size) % 5 == 1)
 
 
+def decay_slopes(p, np=np):
+    return np.stack([np.exp(-p[1] * T), -p[0] * T * np.exp(-p[1] * T)], -1)
+
+
 @pytest.mark.parametrize("given", ["numpy", "jax", "numpy with its Jacobian", "jax with its Jacobian"])
 @pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy", "arctan", "a function"])
 def test_robust_losses(loss, given):
@@ -93,9 +97,7 @@ def test_robust_losses(loss, given):
         return jnp.stack([z / (1 + z), 1 / (1 + z) ** 2, -2 / (1 + z) ** 3])
 
     fun = functools.partial(decay, np=jnp if "jax" in given else np)
-    slopes = (lambda p: np.stack([np.exp(-p[1] * T), -p[0] * T * np.exp(-p[1] * T)], -1)) if "Jac" in given else None
-    if "jax" in given and slopes:
-        slopes = lambda p: jnp.stack([jnp.exp(-p[1] * T), -p[0] * T * jnp.exp(-p[1] * T)], -1)  # noqa: E731
+    slopes = functools.partial(decay_slopes, np=jnp if "jax" in given else np) if "Jac" in given else None
     loss, theirs = (geman_mcclure, lambda z: np.array(geman_mcclure(z))) if loss == "a function" else (loss, loss)
     start = [1.5, 0.7]
     tight = {"xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}

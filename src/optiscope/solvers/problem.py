@@ -39,8 +39,8 @@ class Setting:
         gradient: Callable = jax.grad(value)
         if self.jac is not None and not isinstance(self.method, LeastSquares):
             gradient = functools.partial(_like, self.jac, unravel, args)
-            both = lambda x: (value(x), gradient(x))  # noqa: E731
-        hvp = lambda x, v: jax.jvp(gradient, (x,), (v,))[1]  # noqa: E731
+            both = functools.partial(_each, value, gradient)
+        hvp: Callable = functools.partial(_along, gradient)
         if self.hvp is not None:
             hvp = functools.partial(_like, self.hvp, unravel, args)
         smooth = Smooth(value, both, hvp, *((None, None) if bounds is None else bounds))
@@ -78,6 +78,15 @@ class Problem(NamedTuple):
     bounds: Any
     """None, or (lower, upper), each a vector."""
     budget: Budget
+
+
+def _each(f: Callable, g: Callable, x: Any) -> tuple[Any, Any]:
+    return f(x), g(x)
+
+
+def _along(f: Callable, x: Any, v: Any) -> Any:
+    """The derivative of f along v."""
+    return jax.jvp(f, (x,), (v,))[1]
 
 
 def _scalar(value: Any, x: Any) -> Any:

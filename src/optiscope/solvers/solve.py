@@ -192,7 +192,7 @@ def prepare(
         bounds = _bounds(bounds, x0, dtype)
         if not traced:
             _check_inside(x0, bounds)
-    args = jax.tree.map(functools.partial(_argument, dtype), args)
+    args = jax.tree.map(functools.partial(argument, dtype), args)
     if history:
         setting = dataclasses.replace(setting, keep=Keep(int(max_iterations) + 1, history == "path"))
     budget = Budget(dtype.type(tol), np.int32(max_iterations), np.int32(max_cost or ENDLESS))
@@ -209,7 +209,7 @@ def _floating(leaf: Any) -> Any:
     return leaf
 
 
-def _argument(dtype: Any, leaf: Any) -> Any:
+def argument(dtype: Any, leaf: Any) -> Any:
     """An argument in the precision of x0, if it is a floating array."""
     if isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype != dtype:
         return leaf.astype(dtype)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...solvers.solve import argument
+
 
 class Calls(NamedTuple):
     """Functions of x, and what they are called with beside it."""
@@ -49,7 +51,7 @@ def traced(
     for numbers_too in (False, True):
         # With their types: True is 1 to a dict, but not to a function.
         held = tuple((k, type(x), x) for k, x in enumerate(leaves) if _is_held(x, numbers_too))
-        passed = tuple(_in(x0.dtype, x) for x in leaves if not _is_held(x, numbers_too))
+        passed = tuple(argument(x0.dtype, x) for x in leaves if not _is_held(x, numbers_too))
         try:
             wrapped = [f and _wrapped(Same(f[0]), f[1], structure, held) for f in (fun, jac, hvp)]
             with jax.enable_x64(x0.dtype == np.float64):
@@ -58,7 +60,7 @@ def traced(
                         jax.eval_shape(function, *vectors, *passed)
         except Exception:  # what is wrong with it will show when it is called as it is
             continue
-        return Calls(wrapped[0], wrapped[1], wrapped[2], passed)  # type: ignore[arg-type]
+        return Calls(wrapped[0], wrapped[1], wrapped[2], passed)  # type: ignore[arg-type]  # the first is never None
     return None
 
 
@@ -68,11 +70,6 @@ def _is_held(leaf: Any, numbers_too: bool) -> bool:
     if isinstance(leaf, int | float) and not isinstance(leaf, bool):
         return numbers_too
     return not isinstance(leaf, np.ndarray | jax.Array | np.number)
-
-
-def _in(dtype: Any, leaf: Any) -> Any:
-    """An argument in the precision of x0, if it is a floating array."""
-    return leaf.astype(dtype) if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 @functools.lru_cache(maxsize=128)

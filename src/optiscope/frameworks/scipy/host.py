@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import BadInput
+from ...solvers.walk import eps
+from .functions import Calls
 
 _hosts: dict[int, Host] = {}
 _numbers = itertools.count()
@@ -48,12 +50,12 @@ class Host:
         self.error: BaseException | None = None
 
     @contextmanager
-    def open(self) -> Iterator[tuple[Any, ...]]:
-        """What to give a `hosted` function beside x, so that it calls this one."""
+    def open(self, curved: bool) -> Iterator[Calls]:
+        """What a solver calls, while it runs, to have the function called."""
         number = next(_numbers)
         _hosts[number] = self
         try:
-            yield np.int32(number), self.low, self.high
+            yield Calls(_hosted(self.shape, curved), None, None, (np.int32(number), self.low, self.high))
         finally:
             del _hosts[number]
 
@@ -80,7 +82,7 @@ class Host:
     def _slope(self, x: np.ndarray) -> np.ndarray:
         if self.jac is not None:
             return self._checked(self.jac(x.copy()), (*self.shape, x.size))
-        h = width(x) * np.maximum(1, np.abs(x))
+        h = eps(x) ** (1 / 3) * np.maximum(1, np.abs(x))
         up, down = np.minimum(x + h, self.high), np.maximum(x - h, self.low)
         columns = []
         for i in range(x.size):
@@ -100,7 +102,7 @@ class Host:
 
 
 @functools.lru_cache(maxsize=128)
-def hosted(shape: tuple[int, ...], curved: bool) -> Callable[..., Any]:
+def _hosted(shape: tuple[int, ...], curved: bool) -> Callable[..., Any]:
     """(x, number, low, high) → an array of a shape: a function that JAX can call and differentiate, twice if `curved`,
     by differences of slopes. Where slopes are themselves differences, a difference of them is noise; not a number then.
     """
@@ -116,7 +118,7 @@ def hosted(shape: tuple[int, ...], curved: bool) -> Callable[..., Any]:
         if not curved:
             return here, jnp.full_like(here, jnp.nan)
         size = jnp.linalg.norm(v)
-        h = width(x) * jnp.maximum(1, jnp.linalg.norm(x)) / jnp.where(size > 0, size, 1)
+        h = eps(x) ** (1 / 3) * jnp.maximum(1, jnp.linalg.norm(x)) / jnp.where(size > 0, size, 1)
         _, low, high = given
         up, down = (jnp.clip(x + step * v, low, high) for step in (h, -h))
         apart = jnp.linalg.norm(up - down)
@@ -147,8 +149,3 @@ def _called(slope: bool, shape: tuple[int, ...], x: Any, number: Any) -> Any:
     form = jnp.zeros((math.prod(shape), words), jnp.uint32)
     answer = jax.pure_callback(host, form, coded, number, vmap_method="sequential")
     return jax.lax.bitcast_convert_type(answer if words > 1 else answer[:, 0], x.dtype).reshape(shape)
-
-
-def width(x: Any) -> float:
-    """How far to go for a central difference, beside x."""
-    return float(np.finfo(x.dtype).eps) ** (1 / 3)

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ...errors import BadInput, unknown
+from ...solvers.walk import eps
 from .functions import Calls, Same
 
 LOSSES: dict[str, Callable[[Any], Any]] = {
@@ -45,7 +45,7 @@ def _bent_slopes(residual: Callable, slopes: Callable, ratio: Callable) -> Calla
 
 def _bend(r: Any, scale: Any, ratio: Callable) -> Any:
     z = (r / scale) ** 2
-    small = z < np.finfo(r.dtype).eps ** 2
+    small = z < eps(r) ** 2
     return r * jnp.sqrt(jnp.where(small, 1, ratio(jnp.where(small, 1, z))))
 
 

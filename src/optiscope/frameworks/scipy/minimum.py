@@ -17,8 +17,8 @@ from ...errors import BadInput, unknown
 from ...solvers.solution import CONVERGED, ITERATIONS, NOT_FINITE
 from ...solvers.walk import Method
 from .arguments import LOOSEST, pick, start
-from .functions import Calls, Same, gradient_of, number, number_of, product_with, traced
-from .host import Host, Last, hosted
+from .functions import Same, gradient_of, number, number_of, product_with, traced
+from .host import Host, Last
 from .watch import STOPPED, watched
 
 METHODS: dict[str, Method] = {
@@ -105,7 +105,7 @@ def minimize(
                 slope = (lambda x: jac(x, *args)) if callable(jac) else None
                 host = Host(lambda x: fun(x, *args), slope, (), (low, high), x0)
             curved = host.jac is not None or isinstance(chosen, solvers.Newton | solvers.NewtonCG)
-            calls = Calls(hosted((), curved), None, None, stack.enter_context(host.open()))
+            calls = stack.enter_context(host.open(curved))
             tol = 1e-5 if tol is None and host.jac is None else tol
         solve = functools.partial(
             solvers.minimize,

@@ -17,8 +17,8 @@ from ...errors import BadInput
 from ...solvers.solution import CONVERGED, ITERATIONS, RANK_DEFICIENT, STALLED
 from ...solvers.walk import Method
 from .arguments import LOOSEST, pick, start
-from .functions import Calls, traced, vector
-from .host import Host, hosted
+from .functions import traced, vector
+from .host import Host
 from .losses import bent, ratio_of
 from .watch import STOPPED, watched
 
@@ -88,9 +88,8 @@ def least_squares(
     with ExitStack() as stack:
         if calls is None:
             slope = None if jacobian is None else lambda x: jacobian(x, *args, **kwargs)
-            shape = (np.size(first),)
-            host = Host(lambda x: fun(x, *args, **kwargs), slope, shape, (low, high), x0)
-            calls = Calls(hosted(shape, slope is not None), None, None, stack.enter_context(host.open()))
+            host = Host(lambda x: fun(x, *args, **kwargs), slope, (np.size(first),), (low, high), x0)
+            calls = stack.enter_context(host.open(curved=slope is not None))
             if slope is None and not tolerances:
                 tolerances = [DIFFERENCED]
         plain = calls

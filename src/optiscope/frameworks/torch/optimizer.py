@@ -237,7 +237,7 @@ class Optimizer(torch.optim.Optimizer):
         plan.buckets, plan.waiting = kept, [k for k in loose if grads[k] is None]
         for bucket, places in kept:
             if grads[places[0]] is not None:
-                given: list[Tensor] = [grads[k] for k in places]  # type: ignore[misc]
+                given: list[Tensor] = [grads[k] for k in places]  # type: ignore[misc]  # a bucket that is kept has them all or none
                 if not bucket.suits(given):
                     shapes = ((tuple(p.shape), tuple(g.shape)) for p, g in zip(bucket.params, given, strict=True))
                     of, its = next(pair for pair in shapes if pair[0] != pair[1])
