@@ -48,6 +48,8 @@ def test_paired_against_scipy_and_by_hand():
     found = statistics.paired(other, best)
     assert found.p == pytest.approx(stats.wilcoxon(other, best).pvalue)
     assert found.difference == pytest.approx(np.median(other - best))
+    assert found.worse
+    assert not statistics.paired(best, other).worse
     assert statistics.improvement(other, best).probability == np.mean(other < best)
 
 

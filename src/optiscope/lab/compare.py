@@ -53,9 +53,13 @@ class Entry:
 
     @property
     def verdict(self) -> str:
-        if self.p is None:
+        """What the test says of it against the best: "worse", "no significant difference" or, where the best has the
+        lowest interquartile mean and yet loses the pairs that weigh, "better"; of the best itself, "best"."""
+        if self.p is None or self.against_best is None:
             return "best"
-        return "worse" if self.p < SIGNIFICANT else "no significant difference"
+        if self.p >= SIGNIFICANT:
+            return "no significant difference"
+        return "worse" if self.against_best.worse else "better"
 
     def row(self) -> dict[str, Any]:
         """The entry in plain numbers."""
@@ -140,6 +144,9 @@ class Comparison:
                 f"(the nearest by {worse[0].against_best.difference:.2g} in the median seed, "
                 f"p {_below(max(e.p for e in worse if e.p is not None))} for each)"
             )
+        better = [e.contender.label for e in others if e.verdict == "better"]
+        if better:
+            parts.append(f"and yet, seed against seed, significantly worse than {listed(better)}")
         return "; ".join(parts) + "."
 
 

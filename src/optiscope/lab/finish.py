@@ -31,6 +31,8 @@ def finish(
     Raises:
         BadInput: the store cannot be used; what was finished by then is kept.
     """
+    if not works:  # as where solvers alone are compared
+        return []
     grids = [work.cut() for work in works]
     pieces = [piece for grid in grids for row in grid for piece in row]
     with opened(store) as kept:

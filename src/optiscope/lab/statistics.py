@@ -34,6 +34,8 @@ class Paired(NamedTuple):
     """Median of the paired differences, rule − best: positive where the rule is worse."""
     p: float
     """Of the two-sided Wilcoxon signed-rank test; 1 where no seed differs."""
+    worse: bool
+    """Whether the signed ranks lean to the rule's being worse. The medians and the means need not lean with them."""
 
 
 class Improvement(NamedTuple):
@@ -84,7 +86,8 @@ def paired(scores: np.ndarray, best: np.ndarray) -> Paired:
     with np.errstate(invalid="ignore"):
         differences = np.where(scores == best, 0.0, scores - best)
     p = float(stats.wilcoxon(differences, zero_method="pratt").pvalue) if differences.any() else 1.0
-    return Paired(float(np.median(differences)), p)
+    ranks = np.sign(differences) * stats.rankdata(np.abs(differences))
+    return Paired(float(np.median(differences)), p, bool(ranks.sum() > 0))
 
 
 def improvement(scores: np.ndarray, others: np.ndarray) -> Improvement:
