@@ -70,9 +70,10 @@ def test_a_random_linear_system_with_complex_pairs_comes_back(seed):
     np.testing.assert_allclose(found.response(k), answer, rtol=0, atol=1e-10 * found.condition)
 
 
+@pytest.mark.parametrize("wrapper", [osc.ClipByValue, osc.ClipByNorm])
 @pytest.mark.parametrize("limit", [0.01, 0.5, 3.0])
-def test_a_clip_reads_its_limit(limit):
-    clip = explained(osc.ClipByValue(osc.Momentum(), limit)).clipping
+def test_a_clip_reads_its_limit(limit, wrapper):
+    clip = explained(wrapper(osc.Momentum(), limit)).clipping
     assert clip.kind == "hard"
     np.testing.assert_allclose(clip.limits, limit, rtol=1e-6)
     assert clip.asymmetry == pytest.approx(0, abs=1e-12)
@@ -111,6 +112,35 @@ def test_a_schedule_reads_itself(case):
     assert found.error < 1e-6
 
 
+@pytest.mark.parametrize("case", SCHEDULES)
+@pytest.mark.parametrize("rule", [osc.Adam(lr=0.01), osc.RMSProp(lr=0.01)], ids=lambda r: r.name)
+def test_a_schedule_of_a_rule_whose_averages_begin_at_zero_reads_itself(rule, case):
+    given, words = SCHEDULES[case]
+    found = explained(osc.Scheduled(rule, lr=given))
+    plan, once = found.schedule, 0.1 if rule.name == "adam" else 1.0
+    truth = once / found.visits.size * np.array([float(given(k, np)) for k in range(STEPS)])
+    assert words in plan.words
+    told = np.array([float(plan.fit(float(k), np)) for k in range(STEPS)])
+    np.testing.assert_allclose(told, truth, rtol=0, atol=1e-5 * truth.max())
+    np.testing.assert_allclose(plan.rates, told * plan.begins, rtol=0, atol=1e-5 * truth.max())
+    (beta, alpha), *_ = found.modes.terms
+    assert beta == pytest.approx(0.9 if rule.name == "adam" else 0, abs=1e-10)
+    assert alpha == pytest.approx(plan.rates[found.reference - 1], rel=1e-6)
+
+
+def test_a_schedule_that_comes_back_to_its_peak_is_no_warm_up():
+    plan = explained(osc.Scheduled(osc.GradientDescent(), lr=osc.Piecewise((50, 100), (0.1, 0.01, 0.1)))).schedule
+    assert plan.present
+    assert plan.words == "a dip from 0.1 to 0.01 and back"
+
+
+@pytest.mark.parametrize("rule", [osc.Adam(lr=0.0), osc.Momentum(lr=0.0)], ids=lambda r: r.name)
+def test_a_rule_that_never_steps_has_no_mechanism(rule):
+    verdict = explained(rule).verdict
+    assert not any(f.present for f in verdict.findings)
+    assert verdict.sentence.startswith("no momentum, rate 0, no clipping, no schedule")
+
+
 def test_rmsprops_adaptation_is_lr_over_the_root_of_rho_g_squared():
     rule = osc.RMSProp(lr=0.01, rho=0.9)
     found = explained(rule).adaptation
@@ -119,6 +149,13 @@ def test_rmsprops_adaptation_is_lr_over_the_root_of_rho_g_squared():
     np.testing.assert_allclose(found.steps, -0.01 * found.grads / (abs(found.grads) + 1e-8), rtol=1e-8)
     assert found.exponent == pytest.approx(-1, abs=0.02)
     assert found.left_out == 0
+
+
+def test_adadelta_adapts_though_under_a_gradient_that_stays_for_ever_it_would_not():
+    # After millions of steps of one gradient its steps are as long as the gradient, whatever that is.
+    found = explained(osc.AdaDelta(), "quadratic")
+    assert found.adaptation.exponent == pytest.approx(-1, abs=0.05)
+    assert any("e_x only grows" in n for n in found.notes)
 
 
 def test_momentum_does_not_adapt():

@@ -23,6 +23,9 @@ VARIES = 1.25
 """The ratio of rates from which they depend on the gradient, though the exponent be 0."""
 SETTLING = 1000
 """Steps under a constant gradient before Newton's method takes over."""
+SLOW = 1000.0
+"""A record so many times below its fixed point after those steps is still growing: AdaDelta's size of the steps, which
+starts near ε, takes millions."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +53,8 @@ class Adaptation:
     left_out: int
     """How many points did not settle."""
     grows: tuple[str, ...]
-    """What never settles but grows with every gradient, such as a sum of squares: it is read after the task's steps."""
+    """What does not settle in any run but grows with every gradient, such as a sum of squares: it is read after the
+    task's steps."""
 
     @property
     def present(self) -> bool:
@@ -80,7 +84,13 @@ def adaptation(alone: Rest, h: np.ndarray, t: int, visits: Visits) -> Adaptation
     grown = moving & alone.parts.records & _grows(maps, states, grads, t)
     states = np.where(grown, after, states)
     if maps.size <= LARGEST:
-        states, residuals = solve(maps, states, moving & ~grown, grads, t)
+        settled, residuals = solve(maps, states, moving & ~grown, grads, t)
+        solved = residuals < SOLVED
+        slow = alone.parts.records & moving & (np.abs(settled) > SLOW * np.abs(states))[solved].any(axis=0)
+        if (slow & ~grown).any():
+            grown |= slow
+            settled, residuals = solve(maps, np.where(slow, after, states), moving & ~grown, grads, t)
+        states = settled
     else:
         off = np.abs(maps.move(states, grads, t)[0] - states)[:, moving].max(axis=1, initial=0)
         residuals = off / (1 + np.abs(states[:, moving]).max(axis=1, initial=0))

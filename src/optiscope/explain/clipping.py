@@ -14,6 +14,8 @@ from .visits import Visits
 BENT = 0.1
 """The deviation from the straight line, as a share of it, at which the linear range ends."""
 GRID = 200
+FLAT = 1e-14
+"""Steps that differ by no larger a share are equal but for rounding."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,10 +116,10 @@ def _side(
     reach = float(grid[np.argmax(bent)]) if bent.any() else np.inf
     if level == 0 or not np.isfinite(steps).all():
         return level, np.inf, reach, "none"
-    first = len(grid) - int(np.argmin(np.append(steps[::-1] == steps[-1], False)))
+    first = len(grid) - int(np.argmin(np.append(_flat(steps[::-1], steps[-1]), False)))
     if first == 0:
         return level, 0.0, 0.0, "sign"
-    # Flat to the last bit, and steep just before: a clip.
+    # Flat to the last bits, and steep just before: a clip.
     drop = abs(steps[first - 1] - steps[-1]) / level
     if len(grid) - first >= 10 and drop > 1e-3 * (grid[first] / grid[first - 1] - 1):
         return level, _corner(step, grid[first - 1], grid[first]), reach, "hard"
@@ -134,8 +136,12 @@ def _corner(step: Callable[[np.ndarray], np.ndarray], low: float, high: float) -
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        low, high = (low, middle) if step(np.array([middle]))[0] == end else (middle, high)
+        low, high = (low, middle) if _flat(step(np.array([middle]))[0], end) else (middle, high)
     return high
+
+
+def _flat(steps: np.ndarray, end: float) -> np.ndarray:
+    return np.abs(steps - end) <= FLAT * abs(end)
 
 
 def _behind(curve: Adaptation) -> tuple[tuple[float, float], str]:

@@ -142,7 +142,10 @@ def _reference(plan: LearnedSchedule, told: Parts, steps: int) -> int:
     """The last step; but a schedule that is still on its way there, or at its end, is read at its peak."""
     late = plan.rates[steps // 2 :]
     settled = not plan.present or told.records.any() or np.ptp(late) < 0.01 * abs(plan.peak)
-    return steps if settled and plan.rates[-1] > 0.01 * plan.peak else plan.peak_at + 1
+    if settled and abs(plan.rates[-1]) >= 0.01 * abs(plan.peak):
+        return steps
+    # An average that begins at zero must have begun, and before the first step a record has nothing.
+    return max(int(np.argmax(np.abs(plan.rates / plan.begins**2))) + 1, 1 + int(told.records.any()))
 
 
 def _notes(rule: Rule, task: Task, maps: Dynamics, alone: Rest, seen: Visits) -> list[str]:

@@ -18,6 +18,8 @@ LEVEL = 0.02
 EQUAL = 1e-9
 TRUE = 1e-6
 """A fit whose error is below this share of the peak is the law itself."""
+LAWS = {1.0: "1/(1 − {:.4g}ᵗ)", 0.5: "1/√(1 − {:.4g}ᵗ)"}
+"""What an average that begins at zero makes of a rate, by the power of 1 − βᵗ."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,13 +29,15 @@ class LearnedSchedule:
     rates: np.ndarray
     """− ∂S/∂g at each of T steps of the rule left alone, shape (T,)."""
     shape: str
-    """"constant", "zero start", "warm-up", "decay", "warm-up and decay", or "none" where nothing moves."""
+    """"constant", "zero start", "warm-up", "decay", "warm-up and decay", "dip", or "none" where nothing moves."""
     words: str
     """The shape with its figures."""
     fit: Schedule | None
     """A schedule that says the same, of k = 0 … T − 1; None for "none"."""
     error: float
     """The root-mean-square error of the fit, as a share of the peak."""
+    begins: np.ndarray | float = 1.0
+    """What an average's beginning at zero multiplies the schedule by, shape (T,), where a schedule lies beneath one."""
 
     @property
     def present(self) -> bool:
@@ -43,16 +47,31 @@ class LearnedSchedule:
     @property
     def peak_at(self) -> int:
         """After how many steps the rate is highest."""
-        return int(np.argmax(np.abs(self.rates)))
+        return int(np.argmax(np.abs(self.rates / self.begins)))
 
     @property
     def peak(self) -> float:
-        return float(self.rates[self.peak_at])
+        return float((self.rates / self.begins)[self.peak_at])
 
 
 def schedule(alone: Rest) -> LearnedSchedule:
-    """Name the effective learning rate of a rule left alone."""
-    return named(alone.rates)
+    """Name the effective learning rate of a rule left alone.
+
+    Where averages begin at zero, as Adam's and RMSProp's, a schedule shows only once their law is divided out; it was
+    one if what is left is exactly a schedule.
+    """
+    found = named(alone.rates)
+    if not found.present or found.error < TRUE or not alone.parts.records.any():
+        return found
+    t = np.arange(1, len(alone.states))
+    kept = np.diag(alone.linear(alone.states[-1], len(t)).F_h[0])
+    for beta in np.unique(kept[(kept > 0) & (kept < 1)]):
+        for power in LAWS:
+            begins = (1 - beta**t) ** -power
+            beneath = named(alone.rates / begins)
+            if beneath.error < TRUE:
+                return dataclasses.replace(beneath, rates=alone.rates, begins=begins)
+    return found
 
 
 def named(rates: np.ndarray) -> LearnedSchedule:
@@ -73,6 +92,9 @@ def named(rates: np.ndarray) -> LearnedSchedule:
     # A plateau at the peak belongs to neither side.
     level = np.flatnonzero(np.abs(rates - peak) <= EQUAL * abs(peak))
     start, end = int(level[0]), int(level[-1])
+    if not falls and not rises:
+        words = f"a dip from {peak:.3g} to {float(rates[np.argmin(np.abs(rates))]):.3g} and back"
+        return _made(rates, "dip", words, rules.Constant(float(rates.mean())))
     if not falls:
         settled = int(np.argmax(rates * np.sign(peak) >= (1 - LEVEL) * abs(peak)))
         words = f"warm-up from {first:.3g} to {peak:.3g} in {settled} steps"
@@ -101,9 +123,11 @@ def _zero_start(rates: np.ndarray) -> tuple[str, float] | None:
 
     Corrected, as Adam's mean, it leaves r / (1 − βᵗ); uncorrected under the root, as RMSProp's, r / √(1 − βᵗ).
     """
+    if not rates[-1] * rates[0] > 0:
+        return None
     t = np.arange(1, len(rates) + 1)
-    for power, law in ((1.0, "1/(1 − {:.4g}ᵗ)"), (0.5, "1/√(1 − {:.4g}ᵗ)")):
-        beta = 1 - (rates[-1] / rates[0]) ** (1 / power) if rates[-1] / rates[0] > 0 else 1.0
+    for power, law in LAWS.items():
+        beta = 1 - (rates[-1] / rates[0]) ** (1 / power)
         for _ in range(50):  # the last rate is not yet at its limit where β is near 1
             beta = 1 - (rates[-1] / rates[0] * (1 - beta ** t[-1]) ** power) ** (1 / power) if 0 < beta < 1 else beta
         if 0 < beta < 1:

@@ -75,7 +75,7 @@ def verdict(
 def _momentum(modes: Modes | None, slow: np.ndarray, clip: Clipping) -> Finding:
     if modes is None:
         return Finding("momentum", False, "momentum not read", {}, {}, "no fixed point to read the modes at")
-    terms = [(beta, alpha) for beta, alpha in modes.terms if beta > REMEMBERS]
+    terms = [(beta, alpha) for beta, alpha in modes.terms if beta > REMEMBERS and alpha != 0]
     plain = [alpha for beta, alpha in modes.terms if beta <= REMEMBERS]
     figures = {"alpha 0": plain[0]} if plain else {}
     for i, (beta, alpha) in enumerate(terms):

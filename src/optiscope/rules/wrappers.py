@@ -60,8 +60,9 @@ class ClipByNorm(Wrapper):
         return False
 
     def update(self, grad: Any, state: State, param: Any, t: Any, xp: Any) -> tuple[Any, State]:
-        excess = xp.sqrt(xp.sum(grad * grad)) / self.limit
-        return self.rule.update(grad / xp.maximum(excess, xp.ones_like(excess)), state, param, t, xp)
+        # The maximum inside the root: at a gradient of 0 the root of its square would have no derivative.
+        excess = xp.sum(grad * grad) / self.limit**2
+        return self.rule.update(grad / xp.sqrt(xp.maximum(excess, xp.ones_like(excess))), state, param, t, xp)
 
 
 @rule

@@ -129,7 +129,7 @@ def _schedule(found: Explanation, left: Axes, right: Axes) -> None:
     k = np.arange(len(plan.rates))
     left.plot(k, plan.rates, color=REST, label="− ∂S/∂g, left alone")
     if plan.fit is not None:
-        left.plot(k, [float(plan.fit(float(i), np)) for i in k], "--", color=TELL, label="fit")
+        left.plot(k, np.array([float(plan.fit(float(i), np)) for i in k]) * plan.begins, "--", color=TELL, label="fit")
     left.set(xlabel="step", ylabel="effective learning rate")
     left.set_ylim(bottom=min(0.0, 1.05 * float(np.nanmin(plan.rates))))
     left.legend(loc="best")
