@@ -46,7 +46,7 @@ def test_rooms_import_only_what_the_design_allows():
     import ast
     from pathlib import Path
 
-    base = {"errors", "values", "atomic"}
+    base = {"errors", "values", "atomic", "spawned"}
     allowed = {
         "rules": set(),
         "solvers": set(),

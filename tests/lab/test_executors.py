@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import Executor, Future
 
@@ -55,6 +57,40 @@ def test_a_process_pool_makes_the_same_and_survives_a_killed_worker(alone, kill_
             assert same(osc.sweep(RULES, QUADRATIC, **ASK, executor=pool, store=store, share=share), alone)
     with osc.lab.Store(store) as kept:
         assert sum(run["seeds"] for run in kept.runs()) == 24 * 6
+
+
+WAITS = """
+import os, time
+from optiscope.lab import executors
+
+if __name__ == "__main__":
+    with executors.processes(1) as pool:
+        try:
+            print(pool.submit(os.getpid).result(), flush=True)
+            time.sleep(600)
+        except KeyboardInterrupt:
+            os._exit(130)
+"""
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "kill"])
+def test_processes_end_with_the_one_that_spawned_them_and_say_nothing(tmp_path, how):
+    script = tmp_path / "waits.py"
+    script.write_text(WAITS)
+    command = [sys.executable, str(script)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.readline()
+        if how == "Ctrl-C":  # a terminal sends it to all
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.kill()
+        try:
+            _, said = process.communicate(timeout=60)  # until the last process lets go of the pipes
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert "Traceback" not in said
 
 
 @pytest.mark.filterwarnings("ignore")  # distributed's own, on its way down

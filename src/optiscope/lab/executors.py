@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from ..errors import BadInput
+from ..spawned import ends_with_parent
 from ..tasks.contract import Task
 from .work import Work
 
@@ -17,7 +18,8 @@ from .work import Work
 @contextmanager
 def processes(count: int) -> Iterator[Executor]:
     """A pool of processes. They are spawned: a fork of a process in which JAX has threads can wait for ever."""
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=spawn, initializer=ends_with_parent)
     try:
         yield pool
     finally:
