@@ -1,5 +1,8 @@
 """Data files as tasks: three formats, one table; what is wrong with a file is said in a sentence."""
 
+import io
+import zipfile
+
 import jax
 import numpy as np
 import pytest
@@ -71,6 +74,28 @@ def test_a_classification_has_a_class_for_each_value_and_is_learned(file):
 def test_missing_values_and_text_are_refused(tmp_path, ending, column, sentence):
     path = write(tmp_path / f"bad.{ending}", {"x": np.arange(3.0), "bad": column})
     with pytest.raises(osc.BadInput, match=sentence):
+        tasks.read_columns(path)
+
+
+def test_an_archive_that_is_none_or_lies_about_its_arrays_is_refused(tmp_path):
+    path = tmp_path / "bad.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    for content, sentence in (
+        ({}, "not a zip file"),
+        ({"x.npy": header.getvalue()}, "cannot read .*allocate"),
+        ({"x.txt": b"1, 2, 3"}, "'x.txt' must be a column of numbers"),
+    ):
+        path.write_bytes(b"")
+        if content:
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, raw in content.items():
+                    archive.writestr(name, raw)
+        with pytest.raises(osc.BadInput, match=sentence):
+            tasks.read_columns(path)
+    with path.open("wb") as file:
+        np.save(file, np.arange(3.0))
+    with pytest.raises(osc.BadInput, match="not a zip file"):
         tasks.read_columns(path)
 
 

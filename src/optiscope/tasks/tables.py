@@ -29,10 +29,10 @@ def read_columns(path: str | Path) -> dict[str, np.ndarray]:
     read = {".npz": _npz, ".parquet": _parquet}.get(Path(path).suffix.lower(), _csv)
     try:
         columns = read(Path(path))
-    except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, MemoryError, NotImplementedError, ValueError, csv.Error, zipfile.BadZipFile) as error:
         if isinstance(error, BadInput):
             raise
-        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        said = getattr(error, "strerror", None) or (str(error).splitlines() or ["it ends too soon"])[0]
         raise BadInput(f"cannot read {str(path)!r}: {said}") from None
     for name, column in columns.items():
         if column.ndim != 1 or column.dtype.kind not in "fiub":
@@ -54,8 +54,9 @@ def _described(column: np.ndarray) -> str:
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    # Not np.load, which takes a file that is no archive for an array, or for a pickle.
+    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+        return {name: np.asarray(array) for name, array in arrays.items()}
 
 
 def _parquet(path: Path) -> dict[str, np.ndarray]:
