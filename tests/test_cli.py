@@ -166,8 +166,14 @@ def test_rules_and_tasks_list_and_describe(optiscope):
         assert json.loads(out)[0]["name"] == one
     assert "m̂ / (√v̂ + ε)" in optiscope("rules", "adam")[1]
     described = optiscope("tasks", "himmelblau")[1]
+    assert described == optiscope("tasks", "Himmelblau")[1]
     assert described.count("minimum") == 4
     assert {row["name"] for row in json.loads(optiscope("tasks", "--json")[1])} == set(tasks.names())
+
+
+def test_rules_that_are_named_and_none_are_not_all_rules(optiscope):
+    code, _, err = optiscope("compare", "bowl", "--rules", "")
+    assert (code, err) == (2, "optiscope: at least one rule is wanted; 'optiscope rules' lists them\n")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,8 @@ def test_rules_and_tasks_list_and_describe(optiscope):
         ("compare airfoil --rules adam:b1=1", "adam: b1 must be a number in [0, 1), not 1.0"),
         ("compare airfoil --batch 2000", "batch must be a whole number from 1 to 1500, the rows there are, not 2000"),
         ("compare airfoil --batch few", "--batch takes a whole number of rows or 'all', not 'few'"),
+        ("compare bowl Bowl", "two tasks are called 'bowl', and results are kept by that name"),
+        ("runs --id 99999999999999999999", "Invalid value for '--id'"),
         ("compare bowl --batch 10", "unknown setting of bowl 'batch'"),
         ("compare airfoil --steps 0", "steps must be a whole number ≥ 1, not 0"),
         ("compare airfoil --dtype float16", "dtype must be one of float32, float64, not 'float16'"),

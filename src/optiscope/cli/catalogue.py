@@ -94,7 +94,7 @@ def _task_facts(name: str, *, whole: bool) -> dict[str, Any]:
     from .. import tasks
 
     make = tasks.factory(name)
-    facts: dict[str, Any] = {"name": name, "summary": headline(make)}
+    facts: dict[str, Any] = {"name": tasks.spelled(name), "summary": headline(make)}
     if whole:
         task = tasks.task(name)
         parameters = inspect.signature(make).parameters.values()

@@ -11,6 +11,7 @@ import click
 
 from .. import console
 from ..console import dumps, short
+from ..errors import BadInput
 from .options import batch_setting, common, described, executor, halvable, resumable, split, store_path
 from .options import task as task_of
 
@@ -75,12 +76,16 @@ def compare(
     from .. import atomic, lab, rules
 
     made = [task_of(name, **description) for name in names]
+    called = [task.name for task in made]
+    for name in called:
+        if called.count(name) > 1:
+            raise BadInput(f"two tasks are called {name!r}, and results are kept by that name; give each once")
     given = {option: value for option, value in description.items() if value is not None}
     settings = {**given, **batch_setting(description["batch"])}
     folder = atomic.folder(out)
     if page:
         atomic.folder(Path(page).parent)
-    contenders = split(chosen) if chosen else rules.names()
+    contenders = rules.names() if chosen is None else split(chosen)
     comparisons, saved = [], []
     for task in made:
         with console.progress(len(contenders), quiet=as_json) as tell, executor(workers, dask) as pool:

@@ -13,15 +13,17 @@ from .options import common, store_path
 
 LISTED = 50
 """Rows that are printed where all were not asked for."""
+WHOLE = click.IntRange(0, 2**63 - 1)
+"""The whole numbers that SQLite takes."""
 
 
 @click.command()
 @click.option("--store", "given", help="The store's file; runs.sqlite in --out by default.")
 @click.option("--rule", help="Only runs of this rule, such as adam.")
 @click.option("--task", help="Only runs on this task, such as airfoil.")
-@click.option("--steps", type=int, help="Only runs of so many steps.")
+@click.option("--steps", type=WHOLE, help="Only runs of so many steps.")
 @click.option("--dtype", help="Only runs in this precision: float32 or float64.")
-@click.option("--id", "ids", multiple=True, type=int, help="Only the run of this number; may be given several times.")
+@click.option("--id", "ids", multiple=True, type=WHOLE, help="Only the run of this number; may be given several times.")
 @click.option("--all", "everything", is_flag=True, help=f"List all, not only the last {LISTED}.")
 @click.option("--export", type=click.Path(dir_okay=False), help="Write them to a .csv or .parquet file, a row a seed.")
 @click.option("--delete", is_flag=True, help="Delete them.")

@@ -2,7 +2,7 @@
 
 from . import mnist, real, synthetic
 from .batches import Batches, Epochs, Everything, Noise, Rows, WithoutReplacement, WithReplacement
-from .contract import Problem, Task, factory, names, task
+from .contract import Problem, Task, factory, names, spelled, task
 from .convnet import ConvNet
 from .custom import from_loss
 from .families import Rescaled, networks

@@ -84,16 +84,19 @@ def task(what: F | str, /, **settings: Any) -> Any:
     if not isinstance(what, str):
         _registry[what.__name__.replace("_", "-")] = what
         return what
-    name = what.lower().replace("_", "-")
-    if name not in _registry:
-        raise unknown("task", what, _registry, "'optiscope tasks'")
-    known = inspect.signature(_registry[name]).parameters
+    name, make = spelled(what), factory(what)
+    known = inspect.signature(make).parameters
     for setting in settings:
         if setting not in known:
             if not known:
                 raise BadInput(f"the task {name} has no settings, and so no {setting!r}")
             raise unknown(f"setting of {name}", setting, known, f"'optiscope tasks {name}'")
-    return _registry[name](**settings)
+    return make(**settings)
+
+
+def spelled(name: str) -> str:
+    """A task's name as lists have it, whatever the case and whether with - or _."""
+    return name.lower().replace("_", "-")
 
 
 def names(kind: type[Task] = Task) -> list[str]:
@@ -108,6 +111,6 @@ def factory(name: str) -> Callable[..., Task]:
     Raises:
         BadInput: no task has the name.
     """
-    if name not in _registry:
+    if spelled(name) not in _registry:
         raise unknown("task", name, _registry, "'optiscope tasks'")
-    return _registry[name]
+    return _registry[spelled(name)]
