@@ -77,6 +77,13 @@ def test_a_rule_that_reads_the_sign_of_the_gradient_is_read_over_typical_gradien
     assert found.schedule.rates[0] == pytest.approx(0.1 / found.visits.size)
 
 
+def test_a_rule_that_reads_the_sign_of_what_it_remembers_is_not_said_to_remember_nothing():
+    found = osc.explain(osc.Lion(), osc.task("valley"))
+    assert found.modes is None
+    assert any("the sign of what is remembered" in n for n in found.notes)
+    assert found.verdict.sentence == "momentum not read, the sign alone, steps of 0.0001, no schedule, no adaptation"
+
+
 def test_a_rule_that_looks_across_an_array_is_read_on_one_number_and_says_so():
     found = osc.explain(osc.ClipByNorm(osc.Momentum(), 0.5), osc.task("valley"))
     assert any("clipbynorm is not elementwise" in n for n in found.notes)

@@ -16,7 +16,7 @@ from .clipping import Clipping, clipping
 from .dynamics import Dynamics, Parts, dynamics, parts
 from .fixed_points import LARGEST, STARTS, FixedPoints, fixed_points
 from .modes import Modes, modes
-from .rest import Rest, rest
+from .rest import Rest, jumps, rest
 from .schedule import LearnedSchedule, schedule
 from .stability import Stability, stability
 from .symmetries import Symmetries, symmetries
@@ -43,7 +43,7 @@ class Explanation:
     """The number of the step at which clocks and records are held for the modes, the clipping and the adaptation."""
     dynamics: FixedPoints
     modes: Modes | None
-    """At the fixed point that most starts led to; None where there is no fixed point or the state is too large."""
+    """At the fixed point that most starts led to; None where there is none to be read, and a note says why."""
     projections: np.ndarray
     """Visited states less the fixed point, along the two farthest-reaching modes: (n, 2)."""
     clipping: Clipping
@@ -98,6 +98,8 @@ def explain(rule: Rule, task: Task, *, seed: int = 0) -> Explanation:
     if point is None:
         why = f"its state of {maps.size} numbers is larger than {LARGEST}" if maps.size > LARGEST else "none was found"
         notes.append(f"no fixed point: {why}; clipping and adaptation are read at the end of {steps} steps at rest")
+    elif jumps(alone, h, t):
+        notes.append("the step reads the sign of what is remembered, so there are no linear modes to read momentum in")
     elif np.isfinite(alone.linear(h, t).F_h).all():
         read = modes(alone.linear(h, t), told.free, h)
         slow = _slow(alone, seen, held, t)

@@ -53,6 +53,16 @@ class Rest:
         return -(up - down) / (2 * self.probe)
 
 
+def jumps(alone: Rest, h: np.ndarray, t: int) -> bool:
+    """Whether the step jumps where what is remembered passes through `h`: Lion reads the sign of an average."""
+    if alone.probe == 0 or alone.parts.records.any():
+        return False
+    tangent = alone.maps.linear(h, 0.0, t)
+    moved = NEAR * alone.size * tangent.F_g[0]
+    up, down = (float(alone.maps.move(h + sign * moved, 0.0, t)[1][0]) for sign in (1, -1))
+    return bool(abs(up - down - 2 * float(tangent.S_h[0] @ moved)) > 0.01 * abs(up - down))
+
+
 def rest(maps: Dynamics, found: Parts, size: float, steps: int) -> Rest:
     """Leave a rule alone for `steps` steps, its records at what gradients of `size` leave in them."""
     h = maps.initial[None]

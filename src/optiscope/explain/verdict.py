@@ -65,7 +65,7 @@ def verdict(
         slow: β of the farthest-reaching term, linearised at each of some visited states.
         steps: over how many steps the schedule was read.
     """
-    findings = [_momentum(modes, slow, clip), _clipping(clip), _schedule(plan, steps), _adaptation(curve)]
+    findings = [_momentum(modes, slow, clip), _clipping(clip), _schedule(plan, steps), _adaptation(curve, clip)]
     if np.isfinite(same.shrinkage) and not same.translates:
         words = f"weight decay {same.shrinkage:.3g} a step"
         findings.append(Finding("weight decay", True, words, {"shrinkage": same.shrinkage}, {}, "− ∂step/∂θ"))
@@ -74,7 +74,7 @@ def verdict(
 
 def _momentum(modes: Modes | None, slow: np.ndarray, clip: Clipping) -> Finding:
     if modes is None:
-        return Finding("momentum", False, "momentum not read", {}, {}, "no fixed point to read the modes at")
+        return Finding("momentum", False, "momentum not read", {}, {}, "no linear modes; the notes say why")
     terms = [(beta, alpha) for beta, alpha in modes.terms if beta > REMEMBERS and alpha != 0]
     plain = [alpha for beta, alpha in modes.terms if beta <= REMEMBERS]
     figures = {"alpha 0": plain[0]} if plain else {}
@@ -114,16 +114,18 @@ def _schedule(plan: LearnedSchedule, steps: int) -> Finding:
     return Finding("schedule", plan.present, words, figures, {}, f"{steps} steps left alone: {plan.words}")
 
 
-def _adaptation(curve: Adaptation) -> Finding:
+def _adaptation(curve: Adaptation, clip: Clipping) -> Finding:
     if not np.isfinite(curve.exponent):
         return Finding("adaptation", False, "adaptation not read", {}, {}, "no rates along the arms")
-    words = f"adaptation exponent {curve.exponent:.2g}" if curve.present else "no adaptation"
+    # A step that is always as long has no rate to adapt; what a remembered sign outweighs only looks like one.
+    present = curve.present and clip.kind != "sign"
+    words = f"adaptation exponent {curve.exponent:.2g}" if present else "no adaptation"
     least, most = curve.extremes
-    if curve.present and most > abs(least) and not min(curve.interval) * max(curve.interval) > 0:
+    if present and most > abs(least) and not min(curve.interval) * max(curve.interval) > 0:
         words = f"adaptation of the rate between {least:.3g} and {most:.3g}"
     figures = {"exponent": curve.exponent, "from": curve.corner, "least rate": least, "most": most}
     evidence = f"{len(curve.grads)} fixed points under constant gradients; interval: over the arms and their halves"
-    return Finding("adaptation", curve.present, words, figures, {"exponent": curve.interval}, evidence)
+    return Finding("adaptation", present, words, figures, {"exponent": curve.interval}, evidence)
 
 
 def _middle(values: np.ndarray) -> tuple[float, float]:
