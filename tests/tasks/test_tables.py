@@ -77,6 +77,20 @@ def test_missing_values_and_text_are_refused(tmp_path, ending, column, sentence)
         tasks.read_columns(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a;y\n1,5;2\n", r"has ';' between its columns; save it with commas"),
+        (b"a\ty\n1\t2\n", r"has '\\t' between its columns; save it with commas"),
+        ("größe,y\n1,2\n".encode("latin-1"), "is no UTF-8 text; save it as CSV in that encoding"),
+    ],
+)
+def test_a_spreadsheets_other_ways_to_write_csv_are_refused_with_the_way_out(tmp_path, content, sentence):
+    (tmp_path / "made.csv").write_bytes(content)
+    with pytest.raises(osc.BadInput, match=sentence):
+        tasks.read_columns(tmp_path / "made.csv")
+
+
 def test_an_archive_that_is_none_or_lies_about_its_arrays_is_refused(tmp_path):
     path = tmp_path / "bad.npz"
     header = io.BytesIO()

@@ -70,7 +70,13 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _csv(path: Path) -> dict[str, np.ndarray]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        names, *rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row] or [[]]
+        try:
+            names, *rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row] or [[]]
+        except UnicodeDecodeError:
+            raise BadInput(f"{str(path)!r} is no UTF-8 text; save it as CSV in that encoding") from None
+    for mark in ";\t":
+        if len(names) == 1 and mark in names[0]:
+            raise BadInput(f"{str(path)!r} has {mark!r} between its columns; save it with commas, numbers with points")
     if not rows:
         raise BadInput(
             f"{str(path)!r} has no rows of data; its first row must name the columns and the others fill them"
