@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from .certify import certified
-from .linesearch import ACCEPT, FAIL, Search, StrongWolfe
+from .linesearch import FAIL, Search, StrongWolfe
 from .smooth import Smooth, bottomless, tolerance
-from .solution import CONVERGED, EDGE, ITERATIONS, NOT_FINITE, STALLED, UNBOUNDED
-from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
+from .solution import CONVERGED, EDGE, ITERATIONS, NOT_FINITE, RUNNING, STALLED, UNBOUNDED
+from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh, packing
 
 IDLE = 5
 """Steps without progress after which rounding is taken to have hidden the rest."""
@@ -38,8 +38,12 @@ class State(NamedTuple):
     t: Any
     search: Any
     memory: Any
-    seen: Any
-    """The value at the start, and the largest and the smallest norm of the gradient so far; an array of shape (3,)."""
+    first: Any
+    """The value at the start."""
+    largest: Any
+    """The largest norm of the gradient so far."""
+    least: Any
+    """The smallest."""
     idle: Any
     """How many steps running brought no progress that rounding does not blur."""
     anew: Any
@@ -87,26 +91,38 @@ class LineSearchMethod(Method):
             t=jnp.ones_like(nan),
             search=self._search(problem).begin(nan, nan),
             memory=self.forget(x),
-            seen=jnp.full(3, jnp.nan, x.dtype),
+            first=nan,
+            largest=jnp.zeros_like(nan),
+            least=nan,
             idle=jnp.int32(0),
             anew=jnp.bool_(True),
             plain=jnp.bool_(True),
             outside=jnp.bool_(False),
         )
 
+    def run(self, oracle: Any, budget: Budget, state: Any) -> Any:
+        pack, unpack = packing(state)
+        return unpack(
+            jax.lax.while_loop(
+                lambda s: unpack(s).walk.status == RUNNING,
+                lambda s: pack(self.step(oracle, budget, unpack(s))),
+                pack(state),
+            )
+        )
+
     def step(self, problem: Smooth, budget: Budget, w: State) -> State:
         x = problem.clipped(w.x + w.t * w.p)
         value, gradient = problem.value_and_grad(x)
-        search, t, verdict = self._search(problem).judge(w.search, w.t, value, jnp.vdot(gradient, w.p))
-        w = w._replace(
-            walk=w.walk.called(1, function=1, gradient=1),
-            outside=w.outside | ~(jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))),
-        )
+        slope = jnp.vdot(gradient, w.p)
+        walk = w.walk.called(1, function=1, gradient=1)
+        there = walk._replace(iterations=walk.iterations + ~w.anew)
+        # Not in the branch, to which XLA would hand each constant as an array. That largest leaves out the norm here
+        # does not matter: where it is the largest itself it is within the tolerance only if it is 0.
+        spent, limit = budget.spent(there), tolerance(budget.tol, w.largest)
         return jax.lax.cond(
-            w.anew | (verdict == ACCEPT),
-            lambda w: self._arrived(problem, budget, w, x, value, gradient),
-            lambda w: self._refused(w, search, t, verdict),
-            w,
+            w.anew | self._search(problem).accepts(w.search, w.t, value, slope),
+            lambda: self._arrived(problem, w._replace(walk=there), x, value, gradient, spent, limit),
+            lambda: self._refused(problem, w._replace(walk=walk), value, slope),
         )
 
     def finish(self, problem: Smooth, w: State) -> Ended:
@@ -114,41 +130,42 @@ class LineSearchMethod(Method):
         walk = certified(problem, w.walk, w.x, w.x0, w.value, w.gradient)
         return Ended(walk, w.x, w.value, w.gradient, norm)
 
-    def _refused(self, w: State, search: Any, t: Any, verdict: Any) -> State:
-        """A direction along which nothing is found is given up for steepest descent, once."""
+    def _refused(self, problem: Smooth, w: State, value: Any, slope: Any) -> State:
+        """The next trial; a direction along which nothing is found is given up for steepest descent, once."""
+        search, t, verdict = self._search(problem).judge(w.search, w.t, value, slope)
         failed = verdict == FAIL
+        outside = w.outside | ~(jnp.isfinite(value) & jnp.isfinite(slope))
         return w._replace(
-            walk=w.walk._replace(status=first_of((failed & w.plain & w.outside, EDGE), (failed & w.plain, STALLED))),
+            walk=w.walk._replace(status=first_of((failed & w.plain & outside, EDGE), (failed & w.plain, STALLED))),
             p=jnp.where(failed, 0, w.p),
             t=t,
             search=search,
             anew=failed,
+            outside=outside,
         )
 
-    def _arrived(self, problem: Smooth, budget: Budget, w: State, x: Any, value: Any, gradient: Any) -> State:
+    def _arrived(self, problem: Smooth, w: State, x: Any, value: Any, gradient: Any, spent: Any, limit: Any) -> State:
         """The state at a new point, or again at the old one without the memory."""
         move = Move(w.p, x - w.x, gradient - w.gradient, gradient)
         memory = self.learn(w.memory, move, w.plain | w.anew)
         free = problem.free(x, gradient)
-        p = self.direction(memory, gradient, free)
         # A direction that does not descend is a sign that the memory has lost its meaning.
-        plain = w.anew | ~(jnp.vdot(gradient, p) < 0)
-        p = jnp.where(plain, jnp.where(free, -gradient, 0), p)
-        slope = jnp.vdot(gradient, p)
-        norm = jnp.max(jnp.abs(problem.projected(x, gradient)))
-        first, largest, least = w.seen
+        both = jnp.stack([self.direction(memory, gradient, free), jnp.where(free, -gradient, 0)])
+        slopes = both @ gradient
+        plain = w.anew | ~(slopes[0] < 0)
+        p, slope = jnp.where(plain, both[1], both[0]), jnp.where(plain, slopes[1], slopes[0])
+        far, near, norm = jnp.max(jnp.abs(jnp.stack([x, w.x0, problem.projected(x, gradient)])), axis=1)
         drop = w.value - value
-        progress = jnp.isnan(first) | (drop > 10 * eps(x) * jnp.abs(value)) | (norm < least / 2)
+        progress = jnp.isnan(w.first) | (drop > 10 * eps(x) * jnp.abs(value)) | (norm < w.least / 2)
         idle = jnp.where(progress, 0, w.idle + 1)
-        seen = jnp.stack([jnp.where(jnp.isnan(first), value, first), jnp.fmax(norm, largest), jnp.fmin(norm, least)])
-        walk = w.walk._replace(iterations=w.walk.iterations + ~w.anew)
-        walk = walk._replace(
+        first = jnp.where(jnp.isnan(w.first), value, w.first)
+        walk = w.walk._replace(
             status=first_of(
                 (~(jnp.isfinite(value) & jnp.isfinite(norm)), NOT_FINITE),
-                (bottomless(value, seen[0], x, w.x0), UNBOUNDED),
-                (norm <= tolerance(budget.tol, seen[1]), CONVERGED),
+                (bottomless(value, first, far, near), UNBOUNDED),
+                (norm <= limit, CONVERGED),
                 (idle >= IDLE, STALLED),
-                (budget.spent(walk), ITERATIONS),
+                (spent, ITERATIONS),
             )
         )
         walk = walk.saw(True, x, value=value, gradient_norm=norm)
@@ -164,7 +181,9 @@ class LineSearchMethod(Method):
             t=self._first_t(p, slope, drop, plain),
             search=self._search(problem).begin(value, slope),
             memory=memory,
-            seen=seen,
+            first=first,
+            largest=jnp.fmax(norm, w.largest),
+            least=jnp.fmin(norm, w.least),
             idle=idle,
             anew=jnp.bool_(False),
             plain=plain,
@@ -173,9 +192,9 @@ class LineSearchMethod(Method):
 
     def _first_t(self, p: Any, slope: Any, drop: Any, plain: Any) -> Any:
         """The first trial along p: at the very start no farther than 1."""
-        short = jnp.minimum(1.0, 1 / jnp.linalg.norm(p))
         if self.unit_steps:
-            return jnp.where(plain, short, 1.0)
+            return jnp.where(plain, jnp.minimum(1.0, jax.lax.rsqrt(jnp.abs(slope))), 1.0)
+        short = jnp.minimum(1.0, 1 / jnp.linalg.norm(p))
         # As if this step were to lower the value as much as the last one did (Nocedal & Wright, 2006, equation 3.60).
         like_last = -2.02 * drop / slope
         return jnp.where((like_last > 0) & jnp.isfinite(like_last), like_last, short)

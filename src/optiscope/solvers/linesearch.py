@@ -1,7 +1,8 @@
 """Line searches on φ(t) = f(x + t p), each a state and a rule for the next trial.
 
-    search.begin(f₀, φ′(0))               → state
-    search.judge(state, t, φ(t), φ′(t))   → state, next t, verdict
+    search.begin(f₀, φ′(0))                 → state
+    search.accepts(state, t, φ(t), φ′(t))   → whether the search ends here
+    search.judge(state, t, φ(t), φ′(t))     → state, next t, verdict
 
 A search ends with ACCEPT, at the t it was just shown, or with FAIL, when no acceptable t can be found.
 """
@@ -29,19 +30,24 @@ class Search(ABC):
         """The state before the first trial, where φ(0) = value and φ′(0) = slope < 0."""
 
     @abstractmethod
+    def accepts(self, state: Any, t: Any, value: Any, slope: Any) -> Any:
+        """Whether a trial at t is good enough: `judge` says so too, but most trials are and need no next one."""
+
+    @abstractmethod
     def judge(self, state: Any, t: Any, value: Any, slope: Any) -> tuple[Any, Any, Any]:
         """What a trial at t tells: the state, the next trial, the verdict. A value that is not finite is too high."""
 
 
 class Point(NamedTuple):
-    """(t, φ(t), φ′(t)). Between trials an array of shape (3,): fewer buffers to carry through the compiled loop."""
+    """(t, φ(t), φ′(t))"""
 
     t: Any
     value: Any
     slope: Any
 
-    def packed(self) -> Any:
-        return jnp.stack(self)
+    def where(self, condition: Any, other: Point) -> Point:
+        """This point where the condition holds, the other one where it does not."""
+        return Point(*(jnp.where(condition, a, b) for a, b in zip(self, other, strict=True)))
 
 
 class Descent(NamedTuple):
@@ -58,13 +64,16 @@ class Backtracking(Search):
     c1: float = 1e-4
 
     def begin(self, value: Any, slope: Any) -> Descent:
-        return Descent(Point(jnp.zeros_like(value), value, slope).packed(), jnp.int32(0))
+        return Descent(Point(jnp.zeros_like(value), value, slope), jnp.int32(0))
+
+    def accepts(self, state: Descent, t: Any, value: Any, slope: Any) -> Any:
+        return value <= state.start.value + self.c1 * t * state.start.slope
 
     def judge(self, state: Descent, t: Any, value: Any, slope: Any) -> tuple[Descent, Any, Any]:
-        start = Point(*state.start)
+        start = state.start
         parabola = -start.slope * t**2 / (2 * (value - start.value - t * start.slope))
         shorter = jnp.where(jnp.isfinite(parabola), jnp.clip(parabola, 0.1 * t, 0.5 * t), 0.1 * t)
-        good = value <= start.value + self.c1 * t * start.slope
+        good = self.accepts(state, t, value, slope)
         # Where even the foreseen change is lost in rounding no shorter step can be judged.
         lost = state.tries >= TRIES
         verdict = jnp.where(good, ACCEPT, jnp.where(lost, FAIL, SEARCH))
@@ -95,34 +104,46 @@ class StrongWolfe(Search):
 
     def begin(self, value: Any, slope: Any) -> Bracket:
         zero = jnp.zeros_like(value)
-        start = Point(zero, value, slope).packed()
-        return Bracket(start, start, Point(zero + jnp.inf, zero, zero).packed(), jnp.int32(0))
+        start = Point(zero, value, slope)
+        return Bracket(start, start, Point(zero + jnp.inf, value, slope), jnp.int32(0))
+
+    def accepts(self, state: Bracket, t: Any, value: Any, slope: Any) -> Any:
+        steep = jnp.abs(slope) > -self.c2 * state.start.slope
+        return (~self._too_high(state, Point(t, value, slope)) & ~steep) | (state.tries > TRIES)
 
     def judge(self, state: Bracket, t: Any, value: Any, slope: Any) -> tuple[Bracket, Any, Any]:
-        start, before, here = Point(*state.start), Point(*state.low), Point(t, value, slope)
-        # A function that cancels inside is noisier than its value tells; a promise that small is left to the slopes.
-        blur = eps(value) ** 0.75 * jnp.abs(start.value)
-        noise = jnp.where(-t * start.slope <= blur, blur, 10 * eps(value) * jnp.abs(start.value))
-        finite = jnp.isfinite(value) & jnp.isfinite(slope)
-        armijo = value <= start.value + self.c1 * t * start.slope
-        armijo |= (jnp.abs(value - start.value) <= noise) & (slope <= (2 * self.c1 - 1) * start.slope)
-        too_high = ~finite | ~armijo | (value > before.value + noise)
-        good = ~too_high & (jnp.abs(slope) <= -self.c2 * start.slope)
+        before, here = state.low, Point(t, value, slope)
+        too_high = self._too_high(state, here)
         # From a point that is low enough the minimum lies downhill, which is either towards high or back towards low.
-        turned = slope * jnp.sign(state.high[0] - before.t) >= 0
-        highest = jnp.where(too_high, here.packed(), jnp.where(turned, state.low, state.high))
-        lowest = jnp.where(too_high, state.low, here.packed())
-        low, high = Point(*lowest), Point(*highest)
+        turned = slope * jnp.sign(state.high.t - before.t) >= 0
+        high = here.where(too_high, before.where(turned, state.high))
+        low = before.where(too_high, here)
         bracketed = jnp.isfinite(high.t)
         width = jnp.abs(high.t - low.t)
         lost = (state.tries >= TRIES) | (bracketed & (width <= eps(value) * jnp.maximum(low.t, high.t)))
         # The last resort is the best point found: lower than the start, though steeper than asked.
-        final = state.tries > TRIES
-        rescue = lost & (low.t > 0) & ~final
-        verdict = jnp.where(good | final, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
+        rescue = lost & (low.t > 0)
+        good = self.accepts(state, t, value, slope)
+        verdict = jnp.where(good, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
         further = _extrapolated(before, here)
-        t = jnp.where(rescue, low.t, jnp.where(bracketed, _cubic(low, high, noise), further))
-        return Bracket(state.start, lowest, highest, jnp.where(rescue, TRIES, state.tries) + 1), t, verdict
+        within = _cubic(low, high, self._noise(state, t))
+        following = jnp.where(rescue, low.t, jnp.where(bracketed, within, further))
+        return Bracket(state.start, low, high, jnp.where(rescue, TRIES, state.tries) + 1), following, verdict
+
+    def _noise(self, state: Bracket, t: Any) -> Any:
+        """The difference of values that counts as none."""
+        _, value, slope = state.start
+        # A function that cancels inside is noisier than its value tells; a promise that small is left to the slopes.
+        blur = eps(value) ** 0.75 * jnp.abs(value)
+        return jnp.where(-t * slope <= blur, blur, 10 * eps(value) * jnp.abs(value))
+
+    def _too_high(self, state: Bracket, here: Point) -> Any:
+        """Whether the minimum lies before the point."""
+        start, (t, value, slope), noise = state.start, here, self._noise(state, here.t)
+        finite = jnp.isfinite(value) & jnp.isfinite(slope)
+        armijo = value <= start.value + self.c1 * t * start.slope
+        armijo |= (jnp.abs(value - start.value) <= noise) & (slope <= (2 * self.c1 - 1) * start.slope)
+        return ~finite | ~armijo | (value > state.low.value + noise)
 
 
 def _extrapolated(before: Point, here: Point) -> Any:
@@ -174,27 +195,29 @@ class HagerZhang(Search):
 
     def begin(self, value: Any, slope: Any) -> Interval:
         zero = jnp.zeros_like(value)
-        start, end = Point(zero, value, slope).packed(), Point(zero + jnp.inf, zero, zero).packed()
+        start, end = Point(zero, value, slope), Point(zero + jnp.inf, zero, zero)
         no = jnp.bool_(False)
         return Interval(start, start, end, no, zero + jnp.inf, zero + jnp.nan, jnp.int32(0), no)
 
-    def judge(self, state: Interval, t: Any, value: Any, slope: Any) -> tuple[Interval, Any, Any]:
-        start, c = Point(*state.start), Point(t, value, slope)
-        limit = start.value + 10 * eps(value) * jnp.abs(start.value)
+    def accepts(self, state: Interval, t: Any, value: Any, slope: Any) -> Any:
+        start, flat = state.start, slope >= self.sigma * state.start.slope
         finite = jnp.isfinite(value) & jnp.isfinite(slope)
-        wolfe = (value - start.value <= self.delta * t * start.slope) & (slope >= self.sigma * start.slope)
-        nearly = (value <= limit) & (slope <= (2 * self.delta - 1) * start.slope) & (slope >= self.sigma * start.slope)
-        good = finite & (wolfe | nearly)
+        wolfe = value - start.value <= self.delta * t * start.slope
+        nearly = (value <= _limit(start)) & (slope <= (2 * self.delta - 1) * start.slope)
+        return (finite & flat & (wolfe | nearly)) | state.final
+
+    def judge(self, state: Interval, t: Any, value: Any, slope: Any) -> tuple[Interval, Any, Any]:
+        start, c = state.start, Point(t, value, slope)
+        limit, finite = _limit(start), jnp.isfinite(value) & jnp.isfinite(slope)
         # Update (U0–U3): c replaces the end on whose side it is. The bisections of U3 are trials like all others.
         high = ~finite | ((slope < 0) & (value > limit))
         left = ~high & (slope < 0)
-        after = jnp.where(left, c.packed(), state.a), jnp.where(left, state.b, c.packed())
-        a_new, b_new = (Point(*end) for end in after)
+        a_new, b_new = c.where(left, state.a), state.b.where(left, c)
         b_is_high = jnp.where(left, state.high, high)
         width = b_new.t - a_new.t
         # S2, S3: after the first secant of a round, the second is drawn through the end that c replaced and c.
         first = jnp.isnan(state.other) & ~state.high
-        partner = Point(*jnp.where(left, state.a, state.b))
+        partner = state.a.where(left, state.b)
         second = jnp.where(first & ~b_is_high & jnp.isfinite(state.width), _secant(partner, c), jnp.nan)
         second = jnp.where((second > a_new.t) & (second < b_new.t), second, jnp.nan)
         # L2, L3: a round that did not shrink the interval by γ is followed by a bisection.
@@ -207,10 +230,16 @@ class HagerZhang(Search):
         t_next = jnp.where(bracketed, t_next, self.rho * t)
         lost = (state.tries >= TRIES) | (bracketed & (width <= eps(value) * b_new.t))
         rescue = lost & (a_new.t > 0) & (a_new.value < start.value) & ~state.final
-        verdict = jnp.where(good | state.final, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
+        good = self.accepts(state, t, value, slope)
+        verdict = jnp.where(good, ACCEPT, jnp.where(lost & ~rescue, FAIL, SEARCH))
         width = jnp.where(going_on | b_is_high, state.width, width)
-        state = Interval(state.start, *after, b_is_high, width, second, state.tries + 1, rescue)
+        state = Interval(state.start, a_new, b_new, b_is_high, width, second, state.tries + 1, rescue)
         return state, jnp.where(rescue, a_new.t, t_next), verdict
+
+
+def _limit(start: Point) -> Any:
+    """φ(0) + ε"""
+    return start.value + 10 * eps(start.value) * jnp.abs(start.value)
 
 
 def _secant(a: Point, b: Point) -> Any:

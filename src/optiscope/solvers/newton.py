@@ -127,11 +127,11 @@ class TrustRegion(Method):
         starting = w.walk.evaluations.gradient == 0
         value, g = problem.value_and_grad(w.x)
         model, D, products = self.model(problem, w.x, w.model, w.D)
-        norm = jnp.max(jnp.abs(g))
+        far, near, norm = jnp.max(jnp.abs(jnp.stack([w.x, w.x0, g])), axis=1)
         first, largest = jnp.where(starting, value, w.first), jnp.maximum(norm, w.largest)
         status = first_of(
             (~(jnp.isfinite(value) & jnp.isfinite(norm)), NOT_FINITE),
-            (bottomless(value, first, w.x, w.x0), UNBOUNDED),
+            (bottomless(value, first, far, near), UNBOUNDED),
             ((norm <= tolerance(budget.tol, largest)) & self.convex(model), CONVERGED),
             (budget.spent(w.walk), ITERATIONS),
         )

@@ -26,17 +26,21 @@ class BFGS(LineSearchMethod):
     """
 
     def forget(self, x: Any) -> Any:
-        return jnp.eye(x.size, dtype=x.dtype)
+        """Room for H; the first step begins it."""
+        return jnp.zeros((x.size, x.size), x.dtype)
 
     def learn(self, memory: Any, move: Move, plain: Any) -> Any:
         s, y = move.s, move.y
-        sy, positive = _curvature(s, y)
+        Hy = memory @ y
+        # As products with a vector: XLA makes room for the parts of a sum at every call, which takes longer than it.
+        (ss, sy), (yy, yHy) = jnp.stack([s, y]) @ s, jnp.stack([y, Hy]) @ y
+        positive = sy > eps(s) * jnp.sqrt(ss) * jnp.sqrt(yy)
         rho = jnp.where(positive, 1 / sy, 0)
-        gamma = jnp.where(positive, sy / jnp.vdot(y, y), 1)
-        H = jax.lax.cond(plain, lambda: gamma * self.forget(s), lambda: memory)
-        Hy = H @ y
+        gamma = jnp.where(positive, sy / yy, 1)
+        Hy, yHy = jnp.where(plain, gamma * y, Hy), jnp.where(plain, gamma * yy, yHy)
+        H = jax.lax.cond(plain, lambda: gamma * jnp.eye(s.size, dtype=s.dtype), lambda: memory)
         # The update is symmetric and of rank two.
-        u, v = rho * s, Hy - (1 + rho * jnp.vdot(y, Hy)) / 2 * s
+        u, v = rho * s, Hy - (1 + rho * yHy) / 2 * s
         return H - jnp.outer(u, v) - jnp.outer(v, u)
 
     def direction(self, memory: Any, g: Any, free: Any) -> Any:

@@ -50,7 +50,10 @@ def tolerance(tol: Any, largest: Any) -> Any:
     return tol * jnp.minimum(1.0, largest)
 
 
-def bottomless(value: Any, first: Any, x: Any, x0: Any) -> Any:
-    """Whether the value has fallen so far, or x run so far from x₀ while it fell, that there is no least one."""
+def bottomless(value: Any, first: Any, far: Any, near: Any) -> Any:
+    """Whether the value has fallen so far, or x run so far from x₀ while it fell, that there is no least one.
+
+    far and near are the largest entries of x and x₀.
+    """
     deep = value < -jnp.maximum(1.0, jnp.abs(first)) / eps(value) ** 2
-    return deep | (jnp.max(jnp.abs(x)) > jnp.maximum(1.0, jnp.max(jnp.abs(x0))) / eps(value) ** 2)
+    return deep | (far > jnp.maximum(1.0, near) / eps(value) ** 2)

@@ -8,11 +8,13 @@ the function is traced, and compiled, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from .solution import RUNNING, Evaluations, History
 
@@ -114,6 +116,31 @@ class Method(ABC):
     def run(self, oracle: Any, budget: Budget, state: Any) -> Any:
         """Step until the status says that it is over."""
         return jax.lax.while_loop(lambda s: s.walk.status == RUNNING, lambda s: self.step(oracle, budget, s), state)
+
+
+def packing(state: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """What joins a state's scalars and counts to a vector for each type, and what takes them apart again.
+
+    XLA makes room for every array of a loop, and copies it, by itself, which for so little takes longer than a small
+    problem's arithmetic.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    kinds = [str(leaf.dtype) if leaf.ndim == 0 or leaf.dtype == jnp.int32 else "" for leaf in leaves]
+
+    def groups(state: Any) -> dict[str, list[Any]]:
+        leaves = list(zip(kinds, jax.tree.leaves(state), strict=True))
+        return {kind: [leaf for k, leaf in leaves if k == kind] for kind in dict.fromkeys(kinds)}
+
+    unravel = {kind: ravel_pytree(group)[1] for kind, group in groups(state).items() if kind} | {"": list}
+
+    def pack(state: Any) -> dict[str, Any]:
+        return {kind: ravel_pytree(group)[0] if kind else group for kind, group in groups(state).items()}
+
+    def unpack(packed: dict[str, Any]) -> Any:
+        left = {kind: iter(unravel[kind](group)) for kind, group in packed.items()}
+        return jax.tree.unflatten(structure, [next(left[kind]) for kind in kinds])
+
+    return pack, unpack
 
 
 def first_of(*rules: tuple[Any, int]) -> Any:
