@@ -151,7 +151,7 @@ class LineSearchMethod(Method):
         free = problem.free(x, gradient)
         # A direction that does not descend is a sign that the memory has lost its meaning.
         both = jnp.stack([self.direction(memory, gradient, free), jnp.where(free, -gradient, 0)])
-        slopes = both @ gradient
+        slopes = jnp.sum(both * gradient[None, :], axis=1)
         plain = w.anew | ~(slopes[0] < 0)
         p, slope = jnp.where(plain, both[1], both[0]), jnp.where(plain, slopes[1], slopes[0])
         far, near, norm = jnp.max(jnp.abs(jnp.stack([x, w.x0, problem.projected(x, gradient)])), axis=1)
