@@ -322,6 +322,18 @@ def test_a_step_that_bounds_turn_uphill_is_shortened(method):
     np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-5)
 
 
+def test_ill_conditioned_fits_in_a_box_reach_the_bounded_minimum():
+    """Polynomials of degree 9 on [0, 3], each coefficient between bounds that hold most of them."""
+    A = np.vander(np.linspace(0, 3, 30), 10)
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        y = A @ rng.uniform(0, 2, 10) + 0.1 * rng.normal(size=30)
+        s = least_squares(lambda p, y: A @ p - y, rng.uniform(0.6, 1.8, 10), (y,), bounds=(0.6, 1.8))
+        assert s.ok, (seed, s.status)
+        best = scipy.optimize.lsq_linear(A, y, (0.6, 1.8), method="bvls", tol=1e-15, max_iter=1000)
+        assert s.value <= best.cost * (1 + 1e-9)
+
+
 def test_a_minimum_in_a_corner_of_the_bounds_converges():
     s = minimize(lambda x: jnp.sum((x - 2) ** 2), np.array([0.5, 0.2]), method="lbfgs", bounds=(0.0, 1.0))
     assert s.status.name == "converged"
@@ -411,6 +423,15 @@ def test_jit_and_vmap():
         np.testing.assert_allclose(batch.x[i], s.x, atol=1e-9)
         assert batch.iterations[i] == s.iterations
     assert "5 × converged" in str(batch.status)
+
+
+def test_a_function_of_what_jax_traces_from_a_start_that_it_does_not():
+    @jax.jit
+    def lowest(center):
+        return minimize(lambda x: jnp.sum((x - center) ** 2), np.zeros(2)).x
+
+    np.testing.assert_allclose(lowest(jnp.array([3.0, -1.0])), [3.0, -1.0], atol=1e-5)
+    np.testing.assert_allclose(jax.vmap(lowest)(jnp.arange(6.0).reshape(3, 2)), np.arange(6).reshape(3, 2), atol=1e-5)
 
 
 def test_many_starts_end_as_alone():

@@ -26,7 +26,10 @@ PROBES = 10
 def certified(problem: Smooth, walk: Walk, x: Any, x0: Any, value: Any, g: Any) -> Walk:
     """The walk with its status corrected; for a solver that ended otherwise than by the gradient, as it was."""
     doubtful = (walk.status == CONVERGED) | (walk.status == STALLED)
-    return jax.lax.cond(doubtful, lambda: _examined(problem, walk, x, x0, value, g), lambda: walk)
+    # A loop of one turn, since XLA makes one kernel of a small loop and not of a branch.
+    return jax.lax.while_loop(
+        lambda s: s[0], lambda s: (jnp.zeros_like(s[0]), _examined(problem, s[1], x, x0, value, g)), (doubtful, walk)
+    )[1]
 
 
 def _examined(problem: Smooth, walk: Walk, x: Any, x0: Any, value: Any, g: Any) -> Walk:

@@ -1,4 +1,4 @@
-"""Singular values and eigenvalues of small matrices by Jacobi's rotations, which become part of the loop around them.
+"""Eigenvalues of small matrices by Jacobi's rotations, which become part of the loop around them.
 
 LAPACK's are calls out of the loop, which keep XLA from making one kernel of it (`xla.py`).
 """
@@ -11,36 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .walk import eps
+from .walk import eps, or_one
 
 FEW = 6
 """Up to so many values the rotations are faster than LAPACK, also in a batch, and where no kernel comes about."""
 SWEEPS = 30
 """More than they ever take: four to ten."""
-
-
-def svd(J: Any, r: Any) -> tuple[Any, Any, Any]:
-    """Of J (m, n) and r (m,): s (k,), V (k, n) and c = Uᵀr (k,) in J = U diag(s) V with k = min(m, n).
-
-    The singular values are in no order, and a row of V is zero where s is. A triangle by Householder's reflections has
-    its rows turned until they are perpendicular (Hestenes, 1958; Drmač & Veselić, 2008), and c is turned with them.
-    """
-    n, k = J.shape[1], min(J.shape)
-    if k > FEW:
-        U, s, V = jnp.linalg.svd(J, full_matrices=False)
-        return s, V, r @ U
-    scale = _scale(J)
-    R, c = _triangle(J / scale, r)
-
-    def turn(A: Any, h: int) -> tuple[Any, Any]:
-        a, b = A[:, :h], A[:, h:]
-        aa, bb, ab = (jnp.sum(x[:n] * y[:n], axis=0, keepdims=True) for x, y in ((a, a), (b, b), (a, b)))
-        slant = jnp.abs(ab) / _or_one(jnp.sqrt(aa * bb))
-        return _paired(_turned(a, b, *_angle(aa, bb, ab))), jnp.max(slant)
-
-    rows = _swept(turn, jnp.concatenate([R.T, c[None, :]]))
-    s = jnp.linalg.norm(rows[:-1], axis=0)
-    return scale * s, (rows[:-1] / _or_one(s)[None, :]).T, rows[-1]
 
 
 def eigh(A: Any) -> tuple[Any, Any]:
@@ -72,25 +48,10 @@ def eigh(A: Any) -> tuple[Any, Any]:
     return scale * (values @ placed), Q @ placed
 
 
-def _triangle(J: Any, r: Any) -> tuple[Any, Any]:
-    """R and Qᵀr in J = Q R, the first k rows of each (Golub & Van Loan, 2013, algorithm 5.2.1)."""
-    (m, n), i = J.shape, jnp.arange(J.shape[0])
-
-    def reflect(k: Any, A: Any) -> Any:
-        v = jnp.where(i >= k, jax.lax.dynamic_slice_in_dim(A, k, 1, axis=1)[:, 0], 0)
-        head, size = v[k], jnp.sqrt(jnp.sum(v**2))
-        v = (v + jnp.where(i == k, jnp.where(head < 0, -size, size), 0))[:, None]
-        return A - v * (jnp.sum(v * A, axis=0) / _or_one(size * (size + jnp.abs(head))))[None, :]
-
-    k = min(m, n)
-    A = jax.lax.fori_loop(0, k, reflect, jnp.concatenate([J, r[:, None]], axis=1))[:k]
-    return jnp.triu(A[:, :n]), A[:, n]
-
-
 def _angle(aa: Any, bb: Any, ab: Any) -> tuple[Any, Any]:
     """Cosine and sine of the smaller angle that makes [aa ab; ab bb] diagonal (Golub & Van Loan, 2013, 8.5.2)."""
     long = jnp.abs(bb - aa) + jnp.sqrt((bb - aa) ** 2 + 4 * ab**2)
-    t = jnp.where(bb < aa, -2, 2) * ab / _or_one(long)
+    t = jnp.where(bb < aa, -2, 2) * ab / or_one(long)
     cos = jax.lax.rsqrt(1 + t**2)
     return cos, t * cos
 
@@ -133,8 +94,3 @@ def _swept(turn: Callable[[Any, int], tuple[Any, Any]], A: Any) -> Any:
 def _scale(A: Any) -> Any:
     """The power of two below the largest entry: divided by it, entries round alike and have fourth powers."""
     return jnp.ldexp(jnp.ones((), A.dtype), jnp.frexp(jnp.max(jnp.abs(A)))[1] - 1)
-
-
-def _or_one(x: Any) -> Any:
-    """x, and 1 where x is 0: a divisor."""
-    return jnp.where(x == 0, 1, x)

@@ -1,10 +1,9 @@
 """Nonlinear least squares: min ½‖r(x)‖², by methods that model r by r + Jp.
 
-All three share one step. With D the norms of J's columns, which make every method here indifferent to the units of the
-variables, and the singular value decomposition J D⁻¹ = U diag(s) Vᵀ, a method's move is a few numbers: for every
-singular direction, with c = Uᵀr, Gauss–Newton goes −c/s, Levenberg–Marquardt −s c/(s² + λ). The decomposition costs
-more than a QR factorisation, but is made once a Jacobian, not once a trial λ, and tells the rank; the normal equations
-would lose half the digits (the NIST problems have condition numbers to 10¹⁰).
+All three share one step. D, the norms of J's columns, makes every method here indifferent to the variables' units;
+J D⁻¹ = Q R by pivoted reflections tells the rank. A damped step solves [R; √λ I] z = [−Qᵀr; 0], again by reflections
+(Moré, 1978): the normal equations would lose half the digits (the NIST problems have condition numbers to 10¹⁰), and a
+singular value decomposition, for which every further λ would be free, costs ten times as much.
 """
 
 from __future__ import annotations
@@ -18,18 +17,19 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import unknown
+from .box import boxed
 from .certify import certified
-from .jacobi import svd
 from .smooth import Smooth
 from .solution import CONVERGED, EDGE, FLAT, ITERATIONS, NOT_FINITE, RANK_DEFICIENT, RUNNING, SADDLE, STALLED
-from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh
+from .triangle import pivoted, pseudoinverse, solved, solved_transposed, triangle
+from .walk import Budget, Ended, Keep, Method, Walk, eps, first_of, fresh, or_one
 
 FAR = 1e-4
 """Where Gauss–Newton would still go so far, beside the way so far, the Hessian is asked whether there is a minimum."""
 BLIND = 5
 """Steps to take when no decrease can be seen any more."""
-SLACK = 1e-6
-"""By what part a step may exceed the radius."""
+SLACK = 0.01
+"""By what part a step may exceed the radius: with Moré's 0.1 Brown & Dennis' function takes thrice as many steps."""
 ENOUGH = 1e-4
 """A trial is taken if the decrease is this part of the foreseen one."""
 
@@ -46,7 +46,7 @@ class Residual(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The linearisation at x, in singular coordinates."""
+    """The linearisation at x, in the variables' units: z = D p."""
 
     gradient: Any
     """Jᵀr"""
@@ -54,27 +54,57 @@ class Model(NamedTuple):
     """Which variables no bound holds, shape (n,)."""
     D: Any
     """The largest norms of J's columns so far, shape (n,)."""
-    s: Any
-    V: Any
+    R: Any
+    """Of J D⁻¹ = Q R with the held variables' columns zero; its rows that are rounding are zero too, as is c there."""
     c: Any
-
-    def rank(self, m: int) -> Any:
-        """Which singular values are not rounding."""
-        return self.s > 10 * max(m, self.D.size) * eps(self.s) * jnp.max(self.s)
-
-    def step(self, z: Any) -> Any:
-        """The step whose coefficients of the singular directions are z."""
-        return (z @ self.V) / self.units
+    """Qᵀr"""
+    inverse: Any
+    """R⁺, shape (n, k)."""
+    rank: Any
+    every: tuple[Any, Any] | None
+    """R and c with the columns of all variables, where there are bounds."""
 
     @property
     def units(self) -> Any:
         """D, and 1 for a variable that J has not shown yet."""
-        return jnp.where(self.D > 0, self.D, 1)
+        return or_one(self.D)
 
-    def gauss_newton(self, m: int) -> Any:
-        """The shortest minimiser of ‖r + Jp‖, as coefficients of the singular directions."""
-        known = self.rank(m)
-        return -jnp.where(known, self.c, 0) / jnp.where(known, self.s, 1)
+    @property
+    def whole(self) -> Any:
+        """Whether J has full rank."""
+        return self.rank == jnp.sum(self.free)
+
+    @property
+    def slope(self) -> Any:
+        """How much of r lies in what J spans."""
+        return jnp.linalg.norm(self.c)
+
+    @property
+    def newton(self) -> Any:
+        """Gauss–Newton's step, the shortest minimiser of ‖R z + c‖, shape (n,)."""
+        return -(self.inverse @ self.c)
+
+    def damped(self, lam: Any) -> tuple[Any, Any]:
+        """The minimiser z of ‖R z + c‖² + λ ‖z‖², and −d‖z‖/dλ."""
+        T, c = self.triangle(lam)
+        z = -solved(T, c)
+        w = solved_transposed(T, z)
+        return z, jnp.vdot(w, w) / or_one(jnp.linalg.norm(z))
+
+    def of(self, J: Any, r: Any) -> Model:
+        """The model of J D⁻¹ and r; gradient, free and D are given."""
+        every = None if self.every is None else triangle(J, r)
+        A, b = (J, r) if every is None else (jnp.where(self.free[None, :], every[0], 0), every[1])
+        R, c, order, lengths = pivoted(A, b)
+        known = lengths > 10 * max(J.shape) * eps(J) * lengths[0]
+        R, c = jnp.where(known[:, None], R, 0), jnp.where(known, c, 0)
+        rank = jnp.sum(known, dtype=jnp.int32)
+        return self._replace(R=R, c=c, inverse=pseudoinverse(R, order, known), rank=rank, every=every)
+
+    def triangle(self, lam: Any) -> tuple[Any, Any]:
+        """T, upper triangular with TᵀT = RᵀR + λ I, and c turned alike. A held variable counts as a unit vector."""
+        d = jnp.where(self.free, jnp.sqrt(lam), 1)
+        return triangle(jnp.concatenate([self.R, jnp.diag(d)]), jnp.concatenate([self.c, jnp.zeros_like(d)]))
 
 
 class State(NamedTuple):
@@ -102,12 +132,12 @@ class LeastSquares(Method):
         """The first damping."""
 
     @abstractmethod
-    def move(self, model: Model, damping: Any, m: int) -> Any:
-        """The move D p for m residuals, as coefficients of the singular directions."""
+    def move(self, model: Model, damping: Any) -> tuple[Any, Any]:
+        """The move z = D p, and the λ of ‖R z + c‖² + λ ‖z‖² that it minimises, for a method with bounds."""
 
-    def bent(self, problem: Residual, model: Model, damping: Any, x: Any, p: Any, z: Any) -> Any:
-        """The step that is tried in place of p, whose coefficients are z."""
-        return p
+    def bent(self, problem: Residual, model: Model, lam: Any, x: Any, there: Any) -> Any:
+        """The point that is tried in place of where the move from x leads."""
+        return there
 
     @abstractmethod
     def adjust(self, damping: Any, growth: Any, ratio: Any, length: Any) -> tuple[Any, Any]:
@@ -126,43 +156,57 @@ class LeastSquares(Method):
         def zeros(*shape: int) -> Any:
             return jnp.zeros(shape, x.dtype)
 
-        model = Model(zeros(n), jnp.ones(n, bool), zeros(n), zeros(k), zeros(k, n), zeros(k))
+        model = Model(
+            gradient=zeros(n),
+            free=jnp.ones(n, bool),
+            D=zeros(n),
+            R=zeros(k, n),
+            c=zeros(k),
+            inverse=zeros(n, k),
+            rank=jnp.int32(0),
+            every=None if problem.smooth.lower is None else (zeros(k, n), zeros(k)),
+        )
         one = jnp.ones((), x.dtype)
         return State(fresh(x, keep), x, x, zeros(m), one, model, one, 2 * one, jnp.int32(0), jnp.bool_(True))
 
     def step(self, problem: Residual, budget: Budget, w: State) -> State:
         w = jax.lax.cond(w.stale, lambda w: self._linearized(problem, budget, w), lambda w: w, w)
-        model, m = w.model, w.r.size
-        z = self.move(model, w.damping, m)
-        v = problem.smooth.clipped(w.x + model.step(z)) - w.x
-        p = self.bent(problem, model, w.damping, w.x, v, z)
-        r = problem.residual(w.x + p)
-        # r + Jp = r + U z up to what no p changes; the products with r ± r⁺ keep digits that ½‖r‖² − ½‖r⁺‖² cancels.
-        z = model.s * (model.V @ (model.D * v))
-        foreseen = -jnp.vdot(model.c, z) - jnp.vdot(z, z) / 2
+        model, smooth = w.model, problem.smooth
+        z, lam = self.move(model, w.damping)
+        if model.every is None:
+            R, c, there = model.R, model.c, w.x + z / model.units
+        else:
+            R, c = model.every
+            low, high = model.units * (smooth.lower - w.x), model.units * (smooth.upper - w.x)
+            z = boxed(R, c, lam, model.free, low, high)
+            # On a bound, not beside it by rounding.
+            there = jnp.where(z <= low, smooth.lower, jnp.where(z >= high, smooth.upper, w.x + z / model.units))
+        v = there - w.x
+        there = self.bent(problem, model, lam, w.x, there)
+        p, r = there - w.x, problem.residual(there)
+        # r + Jp = r + Q y up to what no p changes; the products with r ± r⁺ keep digits that ½‖r‖² − ½‖r⁺‖² cancels.
+        y = R @ (model.D * v)
+        foreseen = -jnp.vdot(c, y) - jnp.vdot(y, y) / 2
         decrease = jnp.vdot(w.r - r, w.r + r) / 2
         finite = jnp.isfinite(decrease)
-        ratio = jnp.where(finite & (foreseen > 0), decrease / jnp.where(foreseen > 0, foreseen, 1), -1.0)
+        ratio = jnp.where(finite & (foreseen > 0), decrease / or_one(foreseen), -1.0)
         length = jnp.linalg.norm(model.D * p)
         running = w.walk.status == RUNNING
         # A decrease that the residual's rounding hides cannot be tested; there the model is right, and is followed a
         # few steps more: Gauss–Newton's error shrinks by a factor a step, which a test at √ε would cut off.
         noise = eps(w.x) * jnp.vdot(w.r, w.r) / 2
-        # A step that bounds clip may lead up in earnest.
-        hidden = (foreseen if problem.smooth.lower is None else jnp.abs(foreseen)) <= noise
+        hidden = foreseen <= noise
         good = jnp.where(hidden, (decrease >= -10 * noise) & (w.blind < BLIND), ratio > ENOUGH)
         accept = running & good
         last = running & ~good & (hidden | (_part(p, w) <= eps(w.x)))
         damping, growth = self.adjust(w.damping, w.growth, jnp.where(hidden, 1.0, ratio), length)
         blur = jnp.sqrt(eps(w.x))
-        slope = jnp.linalg.norm(jnp.where(model.rank(m), model.c, 0))
-        distance = _part(model.step(model.gauss_newton(m)), w)
-        settled = (distance <= blur) | (slope <= blur * jnp.linalg.norm(w.r))
-        whole = jnp.sum(model.rank(m)) == jnp.sum(model.free)
+        distance = _part(model.newton / model.units, w)
+        settled = (distance <= blur) | (model.slope <= blur * jnp.linalg.norm(w.r))
         ended = first_of(
             (~finite, EDGE),
             (settled & (distance > FAR), FLAT),
-            (settled & whole, CONVERGED),
+            (settled & model.whole, CONVERGED),
             (settled, RANK_DEFICIENT),
             (True, STALLED),
         )
@@ -181,7 +225,7 @@ class LeastSquares(Method):
         )
         return w._replace(
             walk=walk,
-            x=jnp.where(accept, w.x + p, w.x),
+            x=jnp.where(accept, there, w.x),
             r=jnp.where(accept, r, w.r),
             damping=jnp.where(running, damping, w.damping),
             growth=jnp.where(running, growth, w.growth),
@@ -192,37 +236,31 @@ class LeastSquares(Method):
     def _linearized(self, problem: Residual, budget: Budget, w: State) -> State:
         first = w.walk.evaluations.jacobian == 0
         r, J = problem.linearize(w.x)
-        m = r.size
         gradient = r @ J
-        free = problem.smooth.free(w.x, gradient)
-        if problem.smooth.lower is not None:
-            J = jnp.where(free[None, :], J, 0)
         norms = jnp.linalg.norm(J, axis=0)
         finite = jnp.isfinite(jnp.vdot(r, r)) & jnp.all(jnp.isfinite(norms))
+        free = problem.smooth.free(w.x, gradient)
         model = w.model._replace(gradient=gradient, free=free, D=jnp.maximum(norms, w.model.D))
-        s, V, c = svd(jnp.where(finite, J / model.units[None, :], 0), r)
-        model = model._replace(s=s, V=V, c=c)
+        model = model.of(jnp.where(finite, J / model.units[None, :], 0), r)
         w = w._replace(r=r, model=model, stale=jnp.bool_(False))
         w = w._replace(
             damping=jnp.where(first, self.damp(model, w.x), w.damping),
             floor=jnp.where(first, eps(r) * jnp.linalg.norm(r), w.floor),
         )
         size = jnp.linalg.norm(r)
-        slope = jnp.linalg.norm(jnp.where(model.rank(m), model.c, 0))
-        distance = _part(model.step(model.gauss_newton(m)), w)
-        done = (slope <= budget.tol * size) | (distance <= budget.tol) | (size == 0)
+        distance = _part(model.newton / model.units, w)
+        done = (model.slope <= budget.tol * size) | (distance <= budget.tol) | (size == 0)
         done |= (size <= w.floor) & (distance <= jnp.sqrt(eps(r)))
-        whole = jnp.sum(model.rank(m)) == jnp.sum(free)
         status = first_of(
             (~finite, NOT_FINITE),
             (done & (distance > FAR) & (size > w.floor), FLAT),
-            (done & ~whole, RANK_DEFICIENT),
+            (done & ~model.whole, RANK_DEFICIENT),
             (done, CONVERGED),
             (budget.spent(w.walk), ITERATIONS),
         )
-        products = w.x.size if w.x.size <= 2 * m else m
+        products = w.x.size if w.x.size <= 2 * r.size else r.size
         walk = w.walk._replace(status=status).called(products, function=jnp.where(first, 1, 0), jacobian=1)
-        return w._replace(walk=walk.saw(True, w.x, value=size**2 / 2, gradient_norm=self._norm(problem, w)))
+        return w._replace(walk=walk.saw(True, w.x, value=jnp.vdot(r, r) / 2, gradient_norm=self._norm(problem, w)))
 
     def _norm(self, problem: Residual, w: State) -> Any:
         return jnp.max(jnp.abs(problem.smooth.projected(w.x, w.model.gradient)))
@@ -234,13 +272,11 @@ class LeastSquares(Method):
         """What `finish` gives, before the examination that a few statuses ask for."""
         model, m = w.model, w.r.size
         value = jnp.vdot(w.r, w.r) / 2
-        known = model.rank(m)
         freedom = m - jnp.sum(model.free)
-        half = jnp.where(known, 1 / jnp.where(known, model.s, 1), 0)[:, None] * model.V / model.units[None, :]
-        covariance = half.T @ half * (2 * value / jnp.where(freedom > 0, freedom, jnp.nan))
-        # A parameter is determined if no direction without a singular value moves it.
-        seen = jnp.sum(jnp.where(known[:, None], model.V**2, 0), axis=0) > 1 - jnp.sqrt(eps(w.x))
-        seen &= model.free
+        half = model.inverse / model.units[:, None]
+        covariance = half @ half.T * (2 * value / jnp.where(freedom > 0, freedom, jnp.nan))
+        # The data determine a variable that lies in the span of R's rows.
+        seen = jnp.sum(model.inverse * model.R.T, axis=1) > 1 - jnp.sqrt(eps(w.x))
         covariance = jnp.where(seen[:, None] & seen[None, :], covariance, jnp.nan)
         status = w.walk.status
         # Where r is nothing but rounding so is Σ rᵢ rᵢ″, all that sets the Hessian apart from JᵀJ.
@@ -293,31 +329,25 @@ class LM(LeastSquares):
 
     def damp(self, model: Model, x: Any) -> Any:
         if self.damping == "nielsen":
-            return 1e-3 * jnp.max(model.s) ** 2
+            return 1e-3 * jnp.max(jnp.sum(model.R**2, axis=0))
         return first_radius(model, x)
 
-    def move(self, model: Model, damping: Any, m: int) -> Any:
-        return -self._filter(model, damping, m) * model.c
+    def move(self, model: Model, damping: Any) -> tuple[Any, Any]:
+        if self.damping == "nielsen":
+            return model.damped(damping)[0], damping
+        return within(model, damping)
 
-    def _filter(self, model: Model, damping: Any, m: int) -> Any:
-        """s / (s² + λ): what JᵀJ + λD² makes of a right side Uᵀb."""
-        lam = damping if self.damping == "nielsen" else _multiplier(model, damping, m)
-        known = model.rank(m)
-        return jnp.where(known, model.s / jnp.where(known, model.s**2 + lam, 1), 0)
-
-    def bent(self, problem: Residual, model: Model, damping: Any, x: Any, p: Any, z: Any) -> Any:
+    def bent(self, problem: Residual, model: Model, lam: Any, x: Any, there: Any) -> Any:
         if not self.accelerate:
-            return p
-        (r, _), (_, bend) = jax.jvp(lambda y: jax.jvp(problem.residual, (y,), (p,)), (x,), (p,))
-        # The decomposition keeps no U: Uᵀ r″ = s⁻¹ V D⁻¹ Jᵀ r″ needs one transposed derivative.
+            return there
+        p = there - x
+        _, (_, bend) = jax.jvp(lambda y: jax.jvp(problem.residual, (y,), (p,)), (x,), (p,))
+        # The factors keep no Q: Qᵀ r″ = R⁻ᵀ D⁻¹ Jᵀ r″ needs one transposed derivative.
         (pulled,) = jax.vjp(problem.residual, x)[1](bend)
-        known = model.rank(r.size)
-        c = jnp.where(known, model.V @ (jnp.where(model.free, pulled, 0) / model.units), 0) / jnp.where(
-            known, model.s, 1
-        )
-        a = -self._filter(model, damping, r.size) * c / 2
-        gentle = 2 * jnp.linalg.norm(a) <= 0.75 * jnp.linalg.norm(z)
-        return jnp.where(gentle, problem.smooth.clipped(x + p + model.step(a)) - x, p)
+        T, _ = model.triangle(lam)
+        a = -solved(T, solved_transposed(T, jnp.where(model.free, pulled, 0) / model.units)) / 2
+        gentle = 2 * jnp.linalg.norm(a) <= 0.75 * jnp.linalg.norm(model.D * p)
+        return jnp.where(gentle, problem.smooth.clipped(there + a / model.units), there)
 
     @property
     def bends(self) -> int:
@@ -341,20 +371,17 @@ class Dogleg(LeastSquares):
     def damp(self, model: Model, x: Any) -> Any:
         return first_radius(model, x)
 
-    def move(self, model: Model, damping: Any, m: int) -> Any:
-        known = model.rank(m)
-        newton = model.gauss_newton(m)
-        g = jnp.where(known, model.s * model.c, 0)
-        gg, Jg = jnp.vdot(g, g), model.s * g
-        cauchy = -gg / jnp.where(gg > 0, jnp.vdot(Jg, Jg), 1) * g
+    def move(self, model: Model, damping: Any) -> tuple[Any, Any]:
+        newton, g = model.newton, model.c @ model.R
+        gg, Jg = jnp.vdot(g, g), model.R @ g
+        cauchy = -gg / or_one(jnp.vdot(Jg, Jg)) * g
         on = newton - cauchy
         a, b, c = jnp.vdot(on, on), jnp.vdot(cauchy, on), jnp.vdot(cauchy, cauchy) - damping**2
-        tau = (-b + jnp.sqrt(jnp.maximum(b**2 - a * c, 0))) / jnp.where(a > 0, a, 1)
+        tau = (-b + jnp.sqrt(jnp.maximum(b**2 - a * c, 0))) / or_one(a)
         size = jnp.linalg.norm(cauchy)
-        short = cauchy * damping / jnp.where(size > 0, size, 1)
-        return jnp.where(
-            jnp.linalg.norm(newton) <= damping, newton, jnp.where(size >= damping, short, cauchy + tau * on)
-        )
+        short = cauchy * damping / or_one(size)
+        bent = jnp.where(size >= damping, short, cauchy + tau * on)
+        return jnp.where(jnp.linalg.norm(newton) <= damping, newton, bent), 0
 
     def adjust(self, damping: Any, growth: Any, ratio: Any, length: Any) -> tuple[Any, Any]:
         return next_radius(damping, ratio, length), growth
@@ -370,8 +397,8 @@ class GaussNewton(LeastSquares):
     def damp(self, model: Model, x: Any) -> Any:
         return jnp.ones((), x.dtype)
 
-    def move(self, model: Model, damping: Any, m: int) -> Any:
-        return damping * model.gauss_newton(m)
+    def move(self, model: Model, damping: Any) -> tuple[Any, Any]:
+        return damping * model.newton, 0
 
     def adjust(self, damping: Any, growth: Any, ratio: Any, length: Any) -> tuple[Any, Any]:
         return jnp.where(ratio > ENOUGH, 1.0, damping / 2), growth
@@ -389,28 +416,25 @@ def next_radius(radius: Any, ratio: Any, length: Any) -> Any:
     return jnp.where(ratio < 0.25, smaller, jnp.where(ratio > 0.75, larger, radius))
 
 
-def _multiplier(model: Model, radius: Any, m: int) -> Any:
-    """The λ ≥ 0 at which ‖D p(λ)‖ = Δ, or 0 where Gauss–Newton's step is shorter (Moré, 1978, algorithm 5.5).
+def within(model: Model, radius: Any) -> tuple[Any, Any]:
+    """z of length Δ, and the λ ≥ 0 that makes it so; Gauss–Newton's step and 0 where that is shorter (Moré, 1978,
+    algorithm 5.5).
 
-    Hebden's iteration on 1/‖D p‖ − 1/Δ, which is concave and nearly linear in λ: from the left it converges without
+    Hebden's iteration on 1/‖z‖ − 1/Δ, which is concave and nearly linear in λ: from the left it converges without
     overshooting.
     """
-    known = model.rank(m)
-    s, c = jnp.where(known, model.s, 1), jnp.where(known, model.c, 0)
-
-    def length(lam: Any) -> tuple[Any, Any]:
-        """‖D p‖ and its derivative with the sign turned."""
-        z = s * c / (s**2 + lam)
-        size = jnp.linalg.norm(z)
-        return size, jnp.sum(z**2 / (s**2 + lam)) / jnp.where(size > 0, size, 1)
 
     def hebden(state: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
-        k, lam, size, fall = state
-        lam = jnp.maximum(lam + size / radius * (size - radius) / jnp.where(fall > 0, fall, 1), 0)
-        return k + 1, lam, *length(lam)
+        k, lam, z, fall = state
+        size = jnp.linalg.norm(z)
+        lam = jnp.maximum(lam + size / radius * (size - radius) / or_one(fall), 0)
+        return k + 1, lam, *model.damped(lam)
 
     def far(state: tuple[Any, Any, Any, Any]) -> Any:
-        return (state[0] < 10) & (state[2] > (1 + SLACK) * radius)
+        return (state[0] < 10) & (jnp.linalg.norm(state[2]) > (1 + SLACK) * radius)
 
-    zero = jnp.zeros_like(radius)
-    return jax.lax.while_loop(far, hebden, (jnp.int32(0), zero, *length(zero)))[1]
+    z = model.newton
+    fall = jnp.sum((z @ model.inverse) ** 2) / or_one(jnp.linalg.norm(z))
+    begin = jnp.int32(0), jnp.zeros_like(radius), z, fall
+    _, lam, z, _ = jax.lax.while_loop(far, hebden, begin)
+    return z, lam

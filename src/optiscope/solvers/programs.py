@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -20,6 +19,9 @@ from .problem import Params, Problem, Setting
 from .solution import Evaluations, Solution, Status
 from .walk import Ended, Method, Walk
 
+INTEGERS = 8
+"""At the end of what `packed` gives: the status, the iterations, five counts, and whether the status is in doubt."""
+
 
 @functools.lru_cache(maxsize=128)
 def program(setting: Setting) -> Callable[[Problem], Solution]:
@@ -28,30 +30,33 @@ def program(setting: Setting) -> Callable[[Problem], Solution]:
 
 
 @functools.lru_cache(maxsize=128)
-def packed(setting: Setting) -> Callable[[Problem], tuple[Any, Any, Any]]:
-    """The compiled solver with its numbers in two vectors: every array that leaves a compiled function costs its
-    microseconds, which are most of a small problem's. An end of least squares is still to be `examined`.
+def packed(setting: Setting) -> Callable[[Problem], tuple[Any, Any]]:
+    """The compiled solver with its numbers in one vector, and the history: every array that leaves a compiled function
+    costs its microseconds, which are most of a small problem's. An end of least squares is still to be `examined`.
     """
     finish = setting.method.found if isinstance(setting.method, LeastSquares) else setting.method.finish
 
-    def run(problem: Problem) -> tuple[Any, Any, Any]:
+    def run(problem: Problem) -> tuple[Any, Any]:
         end, unravel = _walked(setting, problem, finish)
         floats = [end.x, end.value, end.gradient, end.gradient_norm, end.covariance, end.inverse_hessian]
-        return ravel_pytree(floats)[0], _integers(end), _history(end, unravel)
+        words = jax.lax.bitcast_convert_type(ravel_pytree(floats)[0], jnp.int32)
+        return jnp.concatenate([words.reshape(-1), _integers(end)]), _history(end, unravel)
 
     return jax.jit(run)
 
 
 @functools.lru_cache(maxsize=128)
-def examined(setting: Setting) -> Callable[[Problem, Any, Any], Any]:
+def examined(setting: Setting) -> Callable[[Problem, Any], Any]:
     """The compiled examination of what `packed` gave: its integers anew. It takes as long to compile as half the
     solver, and ends without a residual need none.
     """
     method = cast(LeastSquares, setting.method)
 
-    def run(problem: Problem, floats: Any, integers: Any) -> Any:
+    def run(problem: Problem, words: Any) -> Any:
         x0, unravel = ravel_pytree(problem.x0)
         n = x0.size
+        integers, floats = words[-INTEGERS:], words[:-INTEGERS].reshape(-1, x0.itemsize // 4)
+        floats = jax.lax.bitcast_convert_type(floats if x0.itemsize > 4 else floats[:, 0], x0.dtype)
         end = Ended(
             walk=Walk(integers[0], integers[1], integers[2:-1], None),
             x=floats[:n],
@@ -70,18 +75,31 @@ def _integers(end: Ended) -> Any:
     return jnp.stack([walk.status, walk.iterations, *walk.counts, jnp.asarray(end.doubtful, jnp.int32)])
 
 
-def unpacked(method: Method, x0: Params, floats: np.ndarray, integers: np.ndarray, history: Any) -> Solution:
-    """The solution that `packed` gave for a start."""
-    unravel, n = _unraveller(x0)
+def evaluated(setting: Setting, problem: Problem) -> Solution:
+    """The solution, of NumPy arrays; where JAX traces what calls this, of its tracers."""
+    dtype = problem.budget.tol.dtype
+    with jax.enable_x64(dtype == np.float64):
+        words, history = _called(packed(setting), problem)
+        if isinstance(words, jax.core.Tracer):
+            return program(setting)(problem)
+        numbers = np.asarray(words)
+        integers = numbers[-INTEGERS:]
+        if integers[-1]:
+            integers = np.asarray(_called(examined(setting), problem, words))
+    return _unpacked(setting.method, problem.x0, numbers[:-INTEGERS].view(dtype), integers.tolist(), history)
+
+
+def _unpacked(method: Method, x0: Params, floats: np.ndarray, integers: list[int], history: Any) -> Solution:
+    n = sum(leaf.size for leaf in jax.tree.leaves(x0))
     matrix = floats[2 * n + 2 :].reshape(n, n) if floats.size > 2 * n + 2 else None
     squares = isinstance(method, LeastSquares)
     status, iterations, *calls, cost, _ = integers
     if history is not None:
-        history = jax.tree.map(lambda column: column[: iterations + 1], history)
+        history = jax.tree.map(lambda column: np.asarray(column)[: iterations + 1], history)
     return Solution(
-        x=unravel(floats[:n]),
+        x=_unravelled(x0, floats[:n]),
         value=floats[n],
-        gradient=unravel(floats[n + 1 : 2 * n + 1]),
+        gradient=_unravelled(x0, floats[n + 1 : 2 * n + 1]),
         gradient_norm=floats[2 * n + 1],
         status=Status(status),
         iterations=iterations,
@@ -93,19 +111,14 @@ def unpacked(method: Method, x0: Params, floats: np.ndarray, integers: np.ndarra
     )
 
 
-def _unraveller(x0: Params) -> tuple[Callable[[np.ndarray], Params], int]:
-    """What gives a vector x0's structure, and the vector's length."""
-    leaves, structure = jax.tree.flatten(x0)
-    ends = list(itertools.accumulate((leaf.size for leaf in leaves), initial=0))
-
-    def unravel(vector: np.ndarray) -> Params:
-        parts = (vector[a:b] for a, b in itertools.pairwise(ends))
-        shaped = (
-            part.reshape(leaf.shape).astype(leaf.dtype, copy=False) for part, leaf in zip(parts, leaves, strict=True)
-        )
-        return jax.tree.unflatten(structure, shaped)
-
-    return unravel, ends[-1]
+def _unravelled(like: Params, vector: np.ndarray) -> Params:
+    """A vector's numbers in the structure, the shapes and the precisions of another tree."""
+    if isinstance(like, np.ndarray):
+        return vector.reshape(like.shape)
+    leaves, structure = jax.tree.flatten(like)
+    parts = np.split(vector, np.cumsum([leaf.size for leaf in leaves])[:-1])
+    shaped = (part.reshape(leaf.shape).astype(leaf.dtype, copy=False) for part, leaf in zip(parts, leaves, strict=True))
+    return jax.tree.unflatten(structure, shaped)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -163,9 +176,14 @@ def solution(end: Ended, unravel: Callable) -> Solution:
 
 
 def call(function: Callable, *arguments: Any) -> Any:
-    """A compiled function's result as NumPy arrays; what a user's function cannot do under tracing, in a sentence."""
+    """A compiled function's result as NumPy arrays."""
+    return jax.tree.map(np.asarray, _called(function, *arguments))
+
+
+def _called(function: Callable, *arguments: Any) -> Any:
+    """A compiled function's result; what a user's function cannot do under tracing, in a sentence."""
     try:
-        return jax.tree.map(np.asarray, function(*arguments))
+        return function(*arguments)
     except (jax.errors.TracerArrayConversionError, jax.errors.TracerBoolConversionError) as error:
         raise BadInput(
             "the function must be written with jax.numpy, and must not branch on its argument's value (use jnp.where): "

@@ -16,12 +16,13 @@ from .gradient import CG, GD
 from .least_squares import LM, Dogleg, GaussNewton, LeastSquares
 from .newton import Newton, NewtonCG
 from .problem import Params, Problem, Setting
-from .programs import call, examined, packed, program, unpacked
+from .programs import evaluated, program
 from .quasi_newton import BFGS, LBFGS
 from .solution import Solution
 from .walk import Budget, Keep, Method
 
 ENDLESS = 2**31 - 1
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 MINIMIZERS: dict[str, Method] = {
     "newton": Newton(),
@@ -148,13 +149,7 @@ def _solved(
     max_cost: int | None,
 ) -> Solution:
     setting, problem, traced = prepare(setting, x0, args, bounds, tol, max_iterations, history, max_cost)
-    if traced:
-        return program(setting)(problem)
-    with jax.enable_x64(problem.budget.tol.dtype == np.float64):
-        floats, integers, rows = call(packed(setting), problem)
-        if integers[-1]:
-            integers = call(examined(setting), problem, floats, integers)
-        return unpacked(setting.method, problem.x0, floats, integers, rows)
+    return program(setting)(problem) if traced else evaluated(setting, problem)
 
 
 def prepare(
@@ -178,31 +173,43 @@ def prepare(
         raise BadInput(f"max_cost must be None or a number of gradients ≥ 1, not {max_cost!r}")
     if history not in (True, False, "path"):
         raise BadInput(f"history must be True, False or 'path', not {history!r}")
-    traced = any(map(_is_traced, jax.tree.leaves((x0, args, bounds))))
     leaves, structure = jax.tree.flatten(x0)
+    traced = any(map(_is_traced, (*leaves, *jax.tree.leaves((args, bounds)))))
     leaves = [_floating(leaf) for leaf in leaves]
     if not leaves or not all(leaf.size for leaf in leaves):
         raise BadInput("x0 is empty: there is nothing to solve for")
-    x0, dtype = jax.tree.unflatten(structure, leaves), np.result_type(*leaves)
+    x0, dtype = jax.tree.unflatten(structure, leaves), max((leaf.dtype for leaf in leaves), key=FLOATS.index)
     if tol is None:
-        tol = float(np.finfo(dtype).eps) ** (3 / 4 if isinstance(setting.method, LeastSquares) else 1 / 2)
+        tol = _epsilon(dtype) ** (3 / 4 if isinstance(setting.method, LeastSquares) else 1 / 2)
     elif not 0 <= float(tol) < 1:
         raise BadInput(f"tol must be a number in [0, 1), not {tol!r}")
     if bounds is not None:
         bounds = _bounds(bounds, x0, dtype)
         if not traced:
             _check_inside(x0, bounds)
-    args = jax.tree.map(functools.partial(argument, dtype), args)
+    if args:
+        args = jax.tree.map(functools.partial(argument, dtype), args)
     if history:
         setting = dataclasses.replace(setting, keep=Keep(int(max_iterations) + 1, history == "path"))
-    budget = Budget(dtype.type(tol), np.int32(max_iterations), np.int32(max_cost or ENDLESS))
-    return setting, Problem(x0, args, bounds, budget), traced
+    return setting, Problem(x0, args, bounds, _budget(dtype, float(tol), max_iterations, max_cost or ENDLESS)), traced
+
+
+@functools.cache
+def _epsilon(dtype: np.dtype) -> float:
+    return float(np.finfo(dtype).eps)
+
+
+@functools.lru_cache(maxsize=128)
+def _budget(dtype: np.dtype, tol: float, max_iterations: int, max_cost: int) -> Budget:
+    """Arrays that JAX has already, which a compiled function takes faster than NumPy's."""
+    with jax.enable_x64(dtype == np.float64), jax.ensure_compile_time_eval():
+        return Budget(jnp.asarray(tol, dtype), jnp.int32(max_iterations), jnp.int32(max_cost))
 
 
 def _floating(leaf: Any) -> Any:
     if not isinstance(leaf, jax.core.Tracer):
         leaf = np.asarray(leaf)
-    if leaf.dtype not in (np.float32, np.float64):
+    if leaf.dtype not in FLOATS:
         raise BadInput(
             f"x0 must hold float32 or float64 numbers, not {leaf.dtype}; write x0.astype(float), or 1.0 for 1"
         )

@@ -154,3 +154,8 @@ def first_of(*rules: tuple[Any, int]) -> Any:
 def eps(x: Any) -> float:
     """The machine epsilon of an array's precision."""
     return float(np.finfo(x.dtype).eps)
+
+
+def or_one(x: Any) -> Any:
+    """x, and 1 where x is 0: a divisor."""
+    return jnp.where(x == 0, 1, x)
