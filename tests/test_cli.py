@@ -143,6 +143,12 @@ def test_minimize_reports_where_it_ended_and_what_it_called(optiscope):
     assert "converged" in optiscope("minimize", "rosenbrock", "--from", "-1.5,1.5")[1]
 
 
+def test_a_seed_draws_one_start_for_every_command(optiscope):
+    found = json.loads(optiscope("minimize", "himmelblau", "--seed", 3, "--json")[1])
+    drawn = json.loads(optiscope("trace", "himmelblau", "--rules", "gd:lr=0.01", "--seed", 3, "--json")[1])
+    assert found["start"] == drawn["rules"][0]["start"]
+
+
 def test_fit_prints_parameters_with_standard_errors(optiscope, tmp_path):
     x = np.linspace(0, 5, 40)
     y = 2 * (1 - np.exp(-0.7 * x)) + 0.01 * np.random.default_rng(0).normal(size=40)
@@ -191,6 +197,9 @@ def test_rules_that_are_named_and_none_are_not_all_rules(optiscope):
         ("compare bowl Bowl", "two tasks are called 'bowl', and results are kept by that name"),
         ("runs --id 99999999999999999999", "Invalid value for '--id'"),
         ("compare bowl --batch 10", "unknown setting of bowl 'batch'"),
+        ("compare bowl --goal nan", "target must be a finite loss, not nan"),
+        ("compare bowl --report .", "'.' is a directory"),
+        ("gallery --rules ,", "at least one rule is wanted"),
         ("compare airfoil --steps 0", "steps must be a whole number ≥ 1, not 0"),
         ("compare airfoil --dtype float16", "dtype must be one of float32, float64, not 'float16'"),
         ("compare airfoil --seeds 0", "Invalid value for '--seeds'"),

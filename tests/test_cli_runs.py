@@ -37,6 +37,7 @@ def test_what_tune_keeps_is_listed_exported_and_deleted(run, tmp_path):
     code, out, _ = run("runs", "--rule", "gd")
     assert code == 0
     assert "lr=" in out
+    assert run("runs", "--rule", "adam")[1].endswith("is like that; leave a filter out\n")
     assert run("runs", "--export", "runs.csv", "--steps", "5")[0] == 0
     with (tmp_path / "runs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 * len(listed)

@@ -225,7 +225,7 @@ def test_a_migration_that_fails_changes_nothing(path, monkeypatch):
     broken = ("ALTER TABLE runs ADD COLUMN note TEXT", "ALTER TABLE nowhere ADD COLUMN note TEXT")
     with monkeypatch.context() as patched:
         patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(osc.BadInput, match="no such table: nowhere"):
             Store(path)
     with Store(path) as store:
         assert "note" not in store.runs()[0]
@@ -269,6 +269,27 @@ def test_foreign_and_broken_files_are_refused_untouched(tmp_path):
         Store(text)
     with pytest.raises(osc.BadInput, match="cannot be opened"):
         Store(tmp_path / "nowhere" / "runs.sqlite")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE pieces SET facts = '{'",
+        "UPDATE runs SET setting = x'ff'",
+        "UPDATE arrays SET dtype = 'O'",
+        "UPDATE arrays SET shape = '[7]'",
+        "UPDATE arrays SET bytes = 3",
+        "DROP TABLE arrays",
+    ],
+)
+def test_what_another_hand_wrote_is_a_sentence(path, tmp_path, change):
+    osc.run(osc.Adam(lr=0.1), QUADRATIC, **ASK, store=path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(change)
+    connection.close()
+    with Store(path) as store, pytest.raises(osc.BadInput, match=r"damaged|no such table"):
+        export(store, tmp_path / "runs.csv")
+    assert not (tmp_path / "runs.csv").exists()
 
 
 def test_what_the_store_does_not_keep_is_refused(path):

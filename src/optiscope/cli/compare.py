@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--every", default=1, show_default=True, type=click.IntRange(1), help="Record the loss once in so many steps."
 )
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
-@click.option("--report", "page", help="Write it all as one HTML page here.")
+@click.option("--report", "page", type=click.Path(dir_okay=False), help="Write it all as one HTML page here.")
 @described
 @resumable
 @common

@@ -21,14 +21,12 @@ def minimize(
     landscape: str, method: str, start: str | None, iterations: int, as_json: bool, seed: int, out: str
 ) -> None:
     """Find a minimum of LANDSCAPE with a solver: a method that may call the function more than once a step."""
-    import jax
     import numpy as np
 
-    from .. import solvers
+    from .. import lab, solvers
 
     task = landscape_of(landscape)
-    with jax.enable_x64(True):
-        point = np.array(point_of(start, task.n) if start else task.sample(jax.random.key(seed)).start)
+    point = np.array(point_of(start, task.n)) if start else lab.start_of(task, seed, "float64")
     found = solvers.minimize(task.function, point, method=method, max_iterations=iterations)
     facts = {
         "landscape": task.name,

@@ -71,7 +71,7 @@ def runs(
             gone = store.delete(query)
             _say({"deleted": gone}, f"{gone} runs deleted", as_json)
         else:
-            _list(store.runs(query), path, everything, as_json)
+            _list(store.runs(query), path, query == Query(), everything, as_json)
 
 
 def _say(facts: dict[str, Any], sentence: str, as_json: bool) -> None:
@@ -81,9 +81,12 @@ def _say(facts: dict[str, Any], sentence: str, as_json: bool) -> None:
         click.echo(sentence)
 
 
-def _list(found: list[dict[str, Any]], path: Path, everything: bool, as_json: bool) -> None:
+def _list(found: list[dict[str, Any]], path: Path, unasked: bool, everything: bool, as_json: bool) -> None:
     if as_json:
         console.print_json(found)
+        return
+    if not found:
+        click.echo(f"no runs in {path}" if unasked else f"no run in {path} is like that; leave a filter out")
         return
     shown = found if everything else found[-LISTED:]
     rows = [

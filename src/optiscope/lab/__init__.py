@@ -2,7 +2,7 @@
 
 from .compare import Comparison, Entry, compare
 from .contenders import Contender, RuleContender, SolverContender
-from .run import Runs, run, run_each
+from .run import Runs, run, run_each, start_of
 from .search import Search, search
 from .solving import run_solver
 from .store import Store

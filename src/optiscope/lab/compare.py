@@ -8,6 +8,7 @@ comparison never uses.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -192,6 +193,8 @@ def compare(
     steps, listed_seeds = steps_of(task, steps), seeds_of(seeds)
     if listed_seeds.max() >= SEARCH_SEEDS:
         raise BadInput(f"seeds from 2³¹ = {SEARCH_SEEDS} on are kept for tuning; choose smaller ones")
+    if target is not None and not math.isfinite(target):
+        raise BadInput(f"target must be a finite loss, not {target!r}; leave it out for the task's own")
     if tune is not None and not choose:
         raise BadInput("choose=False leaves every setting at its default, so tune= has nothing to do; give one of both")
     if with_schedule and tune is None:

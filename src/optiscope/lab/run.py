@@ -16,6 +16,7 @@ from ..solvers.walk import Method
 from ..tasks.contract import Params, Task
 from .arguments import check
 from .drive import cast
+from .engine import draw_problem
 from .finish import Share, Where, finish
 from .work import Made, Work
 
@@ -177,6 +178,12 @@ def _runs(rule: Rule, work: Work, came: Made) -> Runs:
         compile_seconds=came.compile_seconds,
         run_seconds=came.run_seconds,
     )
+
+
+def start_of(task: Task, seed: int, dtype: str = "float32") -> Params:
+    """Where the seed's run starts: NumPy arrays of the structure of the task's parameters."""
+    with jax.enable_x64(dtype == "float64"):
+        return jax.tree.map(np.asarray, draw_problem(cast(task, dtype), np.uint32(seed)).start)
 
 
 def checked_start(start: Params, task: Task, dtype: str) -> Params:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import lab, rules, tasks
 from ..atomic import folder as folder_of
+from ..errors import BadInput
 from ..explain.explanation import explain
 from ..lab.compare import space_text
 from ..rules.contract import Rule
@@ -46,9 +47,11 @@ def gallery(
         The pages, the index first.
 
     Raises:
-        BadInput: a name is no rule's, or the folder cannot be written to.
+        BadInput: there are no names, one is no rule's, or the folder cannot be written to.
     """
     made = [rules.rule(name) for name in (rules.names() if names is None else names)]
+    if not made:
+        raise BadInput("at least one rule is wanted; 'optiscope rules' lists them")
     out = folder_of(folder)
     index = [(rule.name, _lines(rule)[0]) for rule in made]
     pages = [written("gallery.html", out / "index.html", rule=None, index=index)]

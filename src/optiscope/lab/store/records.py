@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..describe import canonical
-from .schema import connect, sentences, transaction
+from .schema import connect, decoding, sentences, transaction
 
 
 class Query(NamedTuple):
@@ -79,11 +79,12 @@ class Store:
                 [address],
             ).fetchall()
         columns: dict[str, list[np.ndarray]] = {}
-        for name, *packed in found:
-            columns.setdefault(name, []).append(_unpacked(*packed))
-        if piece is None or not columns or any(len(column) != piece[0] for column in columns.values()):
-            return None
-        return Found({name: np.stack(column) for name, column in columns.items()}, *piece[1:])
+        with decoding(self.path):
+            for name, *packed in found:
+                columns.setdefault(name, []).append(_unpacked(*packed))
+            if piece is None or not columns or any(len(column) != piece[0] for column in columns.values()):
+                return None
+            return Found({name: np.stack(column) for name, column in columns.items()}, *piece[1:])
 
     def keep(
         self,
@@ -154,10 +155,11 @@ class Store:
                 "SELECT address, made, facts, environment, history FROM trainings ORDER BY made, rowid"
             ).fetchall()
         names = ("facts", "environment", "history")
-        return [
-            {"address": address, "made": made, **dict(zip(names, map(json.loads, packed), strict=True))}
-            for address, made, *packed in found
-        ]
+        with decoding(self.path):
+            return [
+                {"address": address, "made": made, **dict(zip(names, map(json.loads, packed), strict=True))}
+                for address, made, *packed in found
+            ]
 
     def runs(self, query: Query = EVERYTHING) -> list[dict[str, Any]]:
         """The runs, a row each, the latest last: everything but the arrays."""
@@ -170,9 +172,13 @@ class Store:
                 packed = self._connection.execute(
                     "SELECT name, dtype, shape, bytes FROM arrays WHERE run = ?", [row["id"]]
                 ).fetchall()
-            arrays = {name: _unpacked(*rest) for name, *rest in packed}
-            for i, seed in enumerate(row["facts"]["seeds"]):
-                yield {**row, "seed": seed, **{name: array[i] for name, array in arrays.items()}}
+            with decoding(self.path):
+                arrays = {name: _unpacked(*rest) for name, *rest in packed}
+                seeds = [
+                    {**row, "seed": seed, **{name: array[i] for name, array in arrays.items()}}
+                    for i, seed in enumerate(row["facts"]["seeds"])
+                ]
+            yield from seeds
 
     def delete(self, query: Query) -> int:
         """Delete runs, and say how many."""
@@ -194,8 +200,10 @@ class Store:
             names = [column[0] for column in cursor.description]
             found = cursor.fetchall()
         for row in found:
-            named = dict(zip(names, row, strict=True))
-            yield {**named, **{name: json.loads(named[name]) for name in ("setting", "facts", "environment")}}
+            with decoding(self.path):
+                named = dict(zip(names, row, strict=True))
+                named |= {name: json.loads(named[name]) for name in ("setting", "facts", "environment")}
+            yield named
 
 
 @contextmanager

@@ -141,7 +141,14 @@ def sentences(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "")
-        reason = next((reason for code, reason in REASONS.items() if name.startswith(code)), None)
-        if reason is None:
-            raise
-        raise BadInput(f"the store {path}: {reason}") from None
+        reason = next((reason for code, reason in REASONS.items() if name.startswith(code)), str(error))
+        raise BadInput(f"the store {path}: {reason}") from error
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """What cannot be read from a row as bad input: only another program's hand can have written it."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        raise BadInput(f"the store {path}: {REASONS['SQLITE_CORRUPT']}") from error
