@@ -1,6 +1,7 @@
 """What is known of a rule is what the analysis reads off it."""
 
 import functools
+import re
 
 import numpy as np
 import optax
@@ -132,6 +133,25 @@ def test_a_schedule_that_comes_back_to_its_peak_is_no_warm_up():
     plan = explained(osc.Scheduled(osc.GradientDescent(), lr=osc.Piecewise((50, 100), (0.1, 0.01, 0.1)))).schedule
     assert plan.present
     assert plan.words == "a dip from 0.1 to 0.01 and back"
+
+
+def test_a_schedule_of_adagrad_is_read_beneath_its_growing_sum():
+    given = osc.Cosine(0.01, 200)
+    found = explained(osc.Scheduled(osc.AdaGrad(), lr=given))
+    plan, k = found.schedule, np.arange(STEPS)
+    assert re.fullmatch(r"cosine decay from \S+ to \S+, times 1/√t", plan.words)
+    truth = given(k, np) / np.sqrt(k + 1) / found.visits.size
+    np.testing.assert_allclose(plan.rates, truth, rtol=0, atol=1e-6 * truth.max())
+    np.testing.assert_allclose(plan.fit(k * 1.0, np) * plan.begins, truth, rtol=0, atol=1e-6 * truth.max())
+
+
+def test_radam_falls_to_its_first_rectified_step_and_rises_from_there():
+    plan = explained(osc.RAdam()).schedule
+    assert plan.shape == "fall and rise"
+    # The first step with more than 4 degrees of freedom is the sixth (Liu et al., 2020, section 5.3).
+    assert "in 5 steps, then a rise to" in plan.words
+    assert int(np.argmin(plan.rates)) == 5
+    assert plan.error < 0.02
 
 
 @pytest.mark.parametrize("rule", [osc.Adam(lr=0.0), osc.Momentum(lr=0.0)], ids=lambda r: r.name)

@@ -29,7 +29,8 @@ class LearnedSchedule:
     rates: np.ndarray
     """− ∂S/∂g at each of T steps of the rule left alone, shape (T,)."""
     shape: str
-    """"constant", "zero start", "warm-up", "decay", "warm-up and decay", "dip", or "none" where nothing moves."""
+    """"constant", "zero start", "warm-up", "decay", "warm-up and decay", "dip", "fall and rise", or "none" where
+    nothing moves."""
     words: str
     """The shape with its figures."""
     fit: Schedule | None
@@ -37,7 +38,8 @@ class LearnedSchedule:
     error: float
     """The root-mean-square error of the fit, as a share of the peak."""
     begins: np.ndarray | float = 1.0
-    """What an average's beginning at zero multiplies the schedule by, shape (T,), where a schedule lies beneath one."""
+    """What an average's beginning at zero, or a sum's growth, multiplies the schedule by, shape (T,), where a schedule
+    lies beneath one."""
 
     @property
     def present(self) -> bool:
@@ -57,20 +59,22 @@ class LearnedSchedule:
 def schedule(alone: Rest) -> LearnedSchedule:
     """Name the effective learning rate of a rule left alone.
 
-    Where averages begin at zero, as Adam's and RMSProp's, a schedule shows only once their law is divided out; it was
-    one if what is left is exactly a schedule.
+    Where averages begin at zero, as Adam's and RMSProp's, or a sum grows, as AdaGrad's, a schedule shows only once
+    their law is divided out; it was one if what is left is exactly a schedule.
     """
     found = named(alone.rates)
     if not found.present or found.error < TRUE or not alone.parts.records.any():
         return found
     t = np.arange(1, len(alone.states))
     kept = np.diag(alone.linear(alone.states[-1], len(t)).F_h[0])
-    for beta in np.unique(kept[(kept > 0) & (kept < 1)]):
-        for power in LAWS:
-            begins = (1 - beta**t) ** -power
-            beneath = named(alone.rates / begins)
-            if beneath.error < TRUE:
-                return dataclasses.replace(beneath, rates=alone.rates, begins=begins)
+    averages = np.unique(kept[(kept > 0) & (kept < 1)])
+    above = [((1 - beta**t) ** -power, "") for beta in averages for power in LAWS]
+    if 1 in kept:
+        above.append((t**-0.5, ", times 1/√t"))
+    for begins, law in above:
+        beneath = named(alone.rates / begins)
+        if beneath.error < TRUE:
+            return dataclasses.replace(beneath, words=beneath.words + law, rates=alone.rates, begins=begins)
     return found
 
 
@@ -101,6 +105,13 @@ def named(rates: np.ndarray) -> LearnedSchedule:
         # One that creeps to its peak is at its end long before.
         ends = (rules.LinearWarmup(peak, float(max(end, 1)), first) for end in (start, settled))
         return min((_made(rates, "warm-up", words, fit) for fit in ends), key=lambda made: made.error)
+    least = int(np.argmin(rates * np.sign(peak)))
+    bottom = float(rates[least])
+    if not rises and (last - bottom) * np.sign(peak) > LEVEL * abs(peak):
+        back = rules.LinearWarmup(last, float(len(rates) - 1 - least), bottom)
+        there_and_back = rules.Chained((_decay(rates[end : least + 1])[0], back), (float(least - end),))
+        words = f"a fall from {peak:.3g} to {bottom:.3g} in {least} steps, then a rise to {last:.3g}"
+        return _made(rates, "fall and rise", words, there_and_back)
     down, way = _decay(rates[end:])
     if not rises:
         then = down if end == 0 else rules.Chained((rules.Constant(peak), down), (float(end),))
