@@ -325,10 +325,14 @@ def test_a_step_that_bounds_turn_uphill_is_shortened(method):
 def test_ill_conditioned_fits_in_a_box_reach_the_bounded_minimum():
     """Polynomials of degree 9 on [0, 3], each coefficient between bounds that hold most of them."""
     A = np.vander(np.linspace(0, 3, 30), 10)
+
+    def residual(p, y):
+        return A @ p - y
+
     for seed in range(24):
         rng = np.random.default_rng(seed)
         y = A @ rng.uniform(0, 2, 10) + 0.1 * rng.normal(size=30)
-        s = least_squares(lambda p, y: A @ p - y, rng.uniform(0.6, 1.8, 10), (y,), bounds=(0.6, 1.8))
+        s = least_squares(residual, rng.uniform(0.6, 1.8, 10), (y,), bounds=(0.6, 1.8))
         assert s.ok, (seed, s.status)
         best = scipy.optimize.lsq_linear(A, y, (0.6, 1.8), method="bvls", tol=1e-15, max_iter=1000)
         assert s.value <= best.cost * (1 + 1e-9)
