@@ -82,11 +82,15 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras is u
     def _begin(self, variable: Any, state: dict[str, Any], late: str | None) -> None:
         """Make the state named `late`, or if None all that is not."""
 
+        def init() -> dict[str, Any]:
+            rule = _placed(self.rule, keras.backend.standardize_dtype(variable.dtype))
+            return rule.init(ops.convert_to_tensor(variable), _XP)
+
         def start(key: str) -> Any:
             # Called where Keras initialises variables: outside the graph, if there is one.
-            return lambda shape, dtype: ops.cast(self.rule.init(ops.convert_to_tensor(variable), _XP)[key], dtype)
+            return lambda shape, dtype: ops.cast(init()[key], dtype)
 
-        for key, x in self.rule.init(ops.convert_to_tensor(variable), _XP).items():
+        for key, x in init().items():
             if key == late or (late is None and key not in self.later):
                 state[key] = self._add(variable, _theirs(self.rule, key), x.shape, start(key))
 
@@ -105,7 +109,7 @@ class Optimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras is u
             rule = rule.replace(lr=ops.cast(learning_rate, dtype))
         slots = self._states[self._get_variable_index(variable)]
         step, state = _placed(rule, dtype).update(
-            ops.convert_to_tensor(gradient, dtype),
+            _dense(gradient, dtype),
             {key: ops.convert_to_tensor(slot, dtype) for key, slot in slots.items()},
             ops.convert_to_tensor(variable, dtype),
             ops.cast(self.iterations + 1, dtype),
@@ -167,6 +171,16 @@ def _lr(rule: Rule) -> float | None:
     return _lr(rule.rule) if isinstance(rule, Wrapper) else None
 
 
+def _dense(gradient: Any, dtype: str) -> Any:
+    """The gradient with an entry for every entry of its variable: that of an embedding may hold the rows it met."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # type: ignore[import-untyped]
+
+        # Keras takes these for tensors and leaves them as they are; they have no arithmetic.
+        gradient = tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+    return ops.convert_to_tensor(gradient, dtype, sparse=False)
+
+
 def _placed(value: Any, dtype: str) -> Any:
     """The rule with its arrays, such as a learned rule's weights, as the backend's own."""
     if isinstance(value, Rule | Schedule):
@@ -192,6 +206,8 @@ def _undecayed(rule: Rule) -> Rule:
     changed: dict[str, Any] = {"weight_decay": 0.0} if "weight_decay" in rule.hypers() else {}
     if isinstance(rule, Wrapper):
         changed["rule"] = _undecayed(rule.rule)
+    if isinstance(rule, Scheduled):
+        changed["schedules"] = {field: each for field, each in rule.schedules.items() if field != "weight_decay"}
     return dataclasses.replace(rule, **changed)  # type: ignore[type-var]  # every rule is a dataclass
 
 

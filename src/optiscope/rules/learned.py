@@ -121,7 +121,8 @@ class Recurrent(Learned):
             h = self._advance(cell, x, xp.reshape(state[f"h{i}"], (-1, cell["h0"].shape[-1])), xp)
             new[f"h{i}"] = xp.reshape(h, state[f"h{i}"].shape)
             x = self._seen(h)
-        step = self.lr * (x @ self.readout["w"] + self.readout["b"])
+        # TensorFlow's own @ takes no vector.
+        step = self.lr * (xp.matmul(x, self.readout["w"]) + self.readout["b"])
         return xp.reshape(step, grad.shape), new
 
 
