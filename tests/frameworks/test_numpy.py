@@ -1,5 +1,6 @@
 """The NumPy front: `iterate` and `minimize` over arrays and structures of arrays."""
 
+import collections
 from itertools import islice
 
 import numpy as np
@@ -65,6 +66,13 @@ def test_a_structure_is_its_arrays_each_alone():
     at = next(iterate(twice, NESTED, rule))
     assert at.state["more"][1][0].keys() == {"m", "v"}
     np.testing.assert_array_equal(at.x_next["more"][0], NESTED["more"][0] + at.step["more"][0])
+
+
+def test_a_named_tuple_is_kept():
+    pair = collections.namedtuple("pair", "w b")
+    done = minimize(None, lambda x: pair(2 * x.w, 2 * x.b), pair(np.ones(2), 1.0), osc.Momentum(), steps=3)
+    assert type(done.x) is pair
+    np.testing.assert_array_equal(done.x.w[0], done.x.b)
 
 
 def test_values_are_before_every_step_and_at_the_end():

@@ -126,7 +126,8 @@ def _like(g: Params, x: Params) -> Params:
     if isinstance(x, dict) and isinstance(g, dict) and g.keys() == x.keys():
         return {k: _like(g[k], v) for k, v in x.items()}
     if isinstance(x, list | tuple) and isinstance(g, list | tuple) and len(g) == len(x):
-        return type(x)(_like(*pair) for pair in zip(g, x, strict=True))
+        like = [_like(*pair) for pair in zip(g, x, strict=True)]
+        return type(x)(*like) if hasattr(x, "_fields") else type(x)(like)
     if isinstance(x, dict | list | tuple) or isinstance(g, dict):
         raise BadInput(f"grad returned {_outline(g)} where x0 has {_outline(x)}; it must return x0's structure")
     g = np.asarray(g)
