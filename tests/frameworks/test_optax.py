@@ -201,6 +201,20 @@ def test_hyperparameters_are_injected():
     assert_same(updates, jax.tree.map(jnp.zeros_like, SMALL), 0)
 
 
+def test_hyperparameters_of_a_rule_inside_are_injected():
+    rule = osc.Scheduled(osc.WeightDecay(osc.ClipByNorm(osc.Adam(), 9.0)), weight_decay=osc.Constant(0.0))
+    tx = optax.inject_hyperparams(factory(rule))(lr=LR, limit=1.0)
+    assert_same(walk(tx)[0], walk(transform(rule, lr=LR, limit=1.0))[0])
+    assert tx.init(SMALL).hyperparams.keys() == {"lr", "b1", "b2", "eps", "limit"}
+
+
+def test_pythons_numbers_are_parameters():
+    params, grads = {"a": 1.0, "b": 2}, {"a": 0.5, "b": 0.25}
+    ours, theirs = (tx.update(grads, tx.init(params), params)[0] for tx in (front.sgd(0.1), optax.sgd(0.1)))
+    for name in params:
+        np.testing.assert_allclose(ours[name], theirs[name])
+
+
 def test_state_goes_by_optaxs_names():
     state = front.adam(0.1, mu_dtype=jnp.bfloat16).init(SMALL)
     assert state.slots.keys() == {"mu", "nu"}
@@ -403,11 +417,16 @@ def test_bad_input_is_refused_in_a_sentence():
     refused("unknown field of adam 'beta'", transform, osc.Adam(), beta=0.9)
     refused("unknown field of adam 'beta'", transform, osc.Adam(), beta=optax.constant_schedule(0.9))
     refused("adam: b1 must be a number in", front.adam, 0.1, b1=1.5)
+    refused(
+        "lr follows a schedule of scheduled's own", transform, osc.Scheduled(osc.Adam(), lr=osc.Constant(0.1)), lr=1
+    )
     refused("factory takes a rule", factory, "adam")
     refused("dtypes names 'mu'; the state of adam has m, v", transform, osc.Adam(), dtypes={"mu": "bfloat16"})
     refused("amsgrad corrects both moments or neither", front.amsgrad, 0.1, bias_correction_mu=False)
     refused("radam has no nesterov=True", front.radam, 0.1, nesterov=True)
     refused("from_optax takes an optax transformation", from_optax, osc.Adam())
+    ahead = optax.lookahead(optax.sgd(0.1), 5, 0.5)
+    refused("'ahead' needs more than a gradient", from_optax, ahead, "ahead")
     refused("'polyak' needs more than a gradient .* 'value'", from_optax, optax.polyak_sgd(), "polyak")
     tx, another = transform(osc.Adam()), transform(osc.Momentum()).init(SMALL)
     refused("a state of adam has mu, nu, and this one trace; init makes it", tx.update, GRADS, another)

@@ -40,6 +40,7 @@ from ..rules import (
     RMSProp,
     Rule,
     Schedule,
+    Scheduled,
     SignDescent,
     State,
     WeightDecay,
@@ -78,10 +79,14 @@ def transform(rule: Rule, *, dtypes: Mapping[str, Any] | None = None, **settings
         gradient is None its update is None and the state stays. `update` needs the parameters for decaying rules only.
 
     Raises:
-        BadInput: `rule` is none, a setting is unknown or invalid; in `update`, the parameters are missing and needed.
+        BadInput: `rule` is none; a setting is unknown, invalid or follows a schedule of the rule's; in `update`, the
+            parameters are missing and needed.
     """
     if not isinstance(rule, Rule):
         raise BadInput(f"transform takes a rule, such as osc.Adam(lr=1e-3), not {rule!r}")
+    if driven := settings.keys() & rule.numbers().keys() - _free(rule).keys():
+        field = min(driven)
+        raise BadInput(f"{field} follows a schedule of {rule.name}'s own, so that it takes no {settings[field]!r}")
     schedules = {f: _schedule(given) for f, given in settings.items() if callable(given)}
     # Reading the schedules once refuses an unknown field here, and not at the first step.
     rule = rule.replace(**{f: schedules[f](0) if f in schedules else given for f, given in settings.items()})
@@ -115,6 +120,7 @@ def transform(rule: Rule, *, dtypes: Mapping[str, Any] | None = None, **settings
             if grad is None:
                 continue
             old = {key: slot[i] for key, slot in slots.items() if slot[i] is not None}
+            grad = jnp.asarray(grad)  # optax takes Python's numbers too
             step, new = _advance(now, grad, old, param, t)
             steps[i] = step.astype(grad.dtype)
             for key in old:
@@ -122,6 +128,13 @@ def transform(rule: Rule, *, dtypes: Mapping[str, Any] | None = None, **settings
         return tree.unflatten(steps), RuleState(t, {called[key]: tree.unflatten(x) for key, x in slots.items()})
 
     return Transformation(init, update)
+
+
+def _free(rule: Rule) -> dict[str, Any]:
+    """The rule's numbers, those of the rules inside it among them, that follow no schedule of its own."""
+    inner = _free(rule.rule) if isinstance(rule, Wrapper) else {}
+    driven = rule.schedules if isinstance(rule, Scheduled) else ()
+    return {f: x for f, x in inner.items() if f not in driven} | {f: getattr(rule, f) for f in rule.hypers()}
 
 
 def _schedule(given: Any) -> Callable[[Any], Any]:
@@ -183,7 +196,8 @@ def factory(rule: Rule) -> Callable[..., Transformation]:
     """A function of the rule's hyperparameters that returns its transformation, as `inject_hyperparams` wants one.
 
     `optax.inject_hyperparams(factory(osc.Adam()))(lr=0.1)` keeps every number of the rule in the state, to be read and
-    written there. The parameters are the rule's own, keyword-only, and their defaults its values.
+    written there. The parameters are the rule's own and those of the rules inside it, keyword-only, and their defaults
+    its values; what follows a schedule of the rule's is none.
     """
     if not isinstance(rule, Rule):
         raise BadInput(f"factory takes a rule, such as osc.Adam(lr=1e-3), not {rule!r}")
@@ -192,7 +206,7 @@ def factory(rule: Rule) -> Callable[..., Transformation]:
         return transform(rule, **hypers)
 
     make.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(f, inspect.Parameter.KEYWORD_ONLY, default=getattr(rule, f)) for f in rule.hypers()]
+        [inspect.Parameter(f, inspect.Parameter.KEYWORD_ONLY, default=x) for f, x in _free(rule).items()]
     )
     return make
 
@@ -255,7 +269,7 @@ def from_optax(tx: optax.GradientTransformation, name: str = "optax", *, element
     made: Rule = value(cls)()
     try:
         jax.eval_shape(lambda x: made.update(x, made.init(x, jnp), x, 1, jnp), jnp.zeros(1))
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise BadInput(f"from_optax: {name!r} needs more than a gradient and the parameters: {error}") from error
     return made
 
