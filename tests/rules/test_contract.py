@@ -116,6 +116,36 @@ def test_the_same_class_declared_again_takes_its_own_place(registry):
     assert osc.rule("again") == registry["again"]()
 
 
+def test_a_name_is_found_however_it_is_spelt(registry):
+    cls = declare("Capital", name="Capital", aliases=("CAP",))
+    assert osc.rule("Capital") == osc.rule("cap") == cls()
+    assert "capital" in rules.names()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: osc.rule(type("Rootless", (), {})), "a class that inherits from osc.Rule, not <class .*Rootless"),
+        (lambda: osc.rule(osc.Adam()), "a rule is a name, such as 'adam', or a class"),
+        (lambda: declare("Half", update=Rule.update), "the rule 'half' lacks update"),
+        (
+            lambda: declare("Spelt", aliases="sp"),
+            r"the rule 'spelt' has aliases='sp'; write a tuple of names, \('sp',\)",
+        ),
+        (
+            lambda: declare("Fast", __annotations__={"b": float}, b=hyper(2.0, OneMinusLogUniform(1e-3, 1.0))),
+            r"fast: b must be a number in \[0, 1\), not 2.0",
+        ),
+        (lambda: hyper(0.1, (1e-3, 1.0)), r"needs a search space, such as LogUniform.*, not \(0.001, 1.0\)"),
+    ],
+)
+def test_a_declaration_that_makes_no_rule_is_refused_and_nothing_is_registered(registry, make, sentence):
+    before = dict(registry)
+    with pytest.raises(BadInput, match=sentence):
+        make()
+    assert registry == before
+
+
 def test_a_heir_inherits_fields_but_no_alias(registry):
     heir = declare("Heir", osc.GradientDescent)
     assert osc.rule("heir", lr=0.5) == heir(0.5)
@@ -185,6 +215,10 @@ def test_terms_that_exclude_each_other():
         (lambda: osc.ClipByNorm(osc.Adam(), -1.0), "clipbynorm: limit must be a finite number ≥ 0, not -1.0"),
         (lambda: osc.Scheduled(osc.Adam(), lr=0.1), "scheduled: lr needs a schedule, such as Constant.*not 0.1"),
         (lambda: osc.WeightDecay(osc.Scheduled(osc.Adam(), lr=osc.Constant(0.1))), "put Scheduled outside"),
+        (lambda: osc.WeightDecay(osc.Annealed(osc.Adam(), 10)), r"put Annealed outside: Annealed\(WeightDecay"),
+        (lambda: osc.Scheduled(osc.Adam(), osc.Constant(0.1)), r"which field follows Constant.* Scheduled\(rule, lr="),
+        (lambda: osc.Adam(lr=10**400), "adam: lr must be a finite number ≥ 0, not 10000"),
+        (lambda: osc.Constant(10**400), "Constant: initial must be a number, not 10000"),
         (lambda: osc.Cosine(0.1, 0), "Cosine: steps must be > 0, not 0"),
         (lambda: osc.Constant(float("nan")), "Constant: initial must be a number, not nan"),
         (lambda: osc.Piecewise((1.0,), (0.1,)), "Piecewise needs one value more than boundaries, not 1 values"),

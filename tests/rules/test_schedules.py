@@ -237,6 +237,11 @@ def test_keras_cosine_with_warmup(keras):
     np.testing.assert_allclose(ours, [float(theirs(k)) for k in range(STEPS)], rtol=1e-6)
 
 
+def test_lists_are_tuples():
+    assert Piecewise([3, 7], [0.3, 0.2, 0.1]) == Piecewise((3, 7), (0.3, 0.2, 0.1))
+    assert Chained([Constant(0.1), Cosine(0.1, 9)], [3]) == Chained((Constant(0.1), Cosine(0.1, 9)), (3,))
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

@@ -19,6 +19,7 @@ Writing a new one takes a class and a decorator:
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -38,7 +39,12 @@ def hyper(default: float | None, space: Space, *, optional: bool = False, tuned:
     None means that the term it belongs to is absent: no computation, no state, no leaf. It is allowed where it is the
     default, or where `optional` says so. With `tuned=False` it is a convention, which tuning leaves as it is unless a
     space for it is asked for.
+
+    Raises:
+        BadInput: `space` is none.
     """
+    if not isinstance(space, Space):
+        raise BadInput(f"a hyperparameter needs a search space, such as LogUniform(1e-6, 1e1), not {space!r}")
     facts = {"space": space, "optional": optional or default is None, "tuned": tuned}
     return dataclasses.field(default=default, metadata=facts)
 
@@ -164,7 +170,10 @@ def _number(owner: str, name: str, given: Any, space: Space) -> Any:
         return given
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise BadInput(f"{owner}: {name} must be a number, not {given!r}")
-    wanted = space.refusal(float(given))
+    try:
+        wanted = space.refusal(float(given))
+    except OverflowError:  # a whole number has no infinity to become
+        wanted = space.refusal(math.inf)
     if wanted is not None:
         raise BadInput(f"{owner}: {name} must be {wanted}, not {given!r}")
     return float(given)
@@ -185,13 +194,19 @@ def rule(what: type[R] | str, /, **settings: Any) -> type[R] | Rule:
     pick it up by themselves. A wrapper, which needs the rule it wraps, is not.
 
     Raises:
-        BadInput: no rule has the name (the message proposes the nearest), a field is unknown, or its value invalid.
+        BadInput: no rule has the name (the message proposes the nearest), a field is unknown, or its value invalid;
+            what is declared is no subclass of `Rule`, lacks a method, has a default that is invalid or a name that is
+            taken.
     """
     if isinstance(what, str):
         if what.lower() not in _registry:
             raise unknown("rule", what, _registry, "'optiscope rules'")
         return make(_registry[what.lower()], **settings)
-    what.name = vars(what).get("name", what.__name__.lower())
+    if not (isinstance(what, type) and issubclass(what, Rule)):
+        raise BadInput(f"a rule is a name, such as 'adam', or a class that inherits from osc.Rule, not {what!r}")
+    what.name = vars(what).get("name", what.__name__).lower()  # as it is sought
+    if what.__abstractmethods__:
+        raise BadInput(f"the rule {what.name!r} lacks {', '.join(sorted(what.__abstractmethods__))}; see osc.Rule")
     cls = value(what)
     if all(f.default is not dataclasses.MISSING for f in _fields(cls)):
         _list(cls)
@@ -199,15 +214,22 @@ def rule(what: type[R] | str, /, **settings: Any) -> type[R] | Rule:
 
 
 def _list(cls: type[Rule]) -> None:
-    called = (cls.name, *vars(cls).get("aliases", ()))  # an alias is not inherited: it names one class
+    aliases = vars(cls).get("aliases", ())  # an alias is not inherited: it names one class
+    if isinstance(aliases, str):
+        raise BadInput(f"the rule {cls.name!r} has aliases={aliases!r}; write a tuple of names, ({aliases!r},)")
+    called = (cls.name, *map(str.lower, aliases))
     for name in called:
         # The same class declared again, as when a notebook cell runs twice, takes its own place.
-        if name in _registry and _path(_registry[name]) != _path(cls):
-            raise BadInput(f"the rule name {name!r} is taken by {_path(_registry[name])}; give {_path(cls)} another")
+        if name in _registry and path_of(_registry[name]) != path_of(cls):
+            raise BadInput(
+                f"the rule name {name!r} is taken by {path_of(_registry[name])}; give {path_of(cls)} another"
+            )
+    cls()  # refuses a default that is invalid, before the rule is listed and tried by everybody
     _registry.update(dict.fromkeys(called, cls))
 
 
-def _path(cls: type) -> str:
+def path_of(cls: type) -> str:
+    """Where a class was declared."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

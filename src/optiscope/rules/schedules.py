@@ -30,6 +30,7 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             given = getattr(self, field.name)
+            given = tuple(given) if isinstance(given, list) else given
             read = tuple(map(self._read, given)) if isinstance(given, tuple) else self._read(given, field.name)
             object.__setattr__(self, field.name, read)
 
@@ -38,7 +39,11 @@ class Schedule(ABC):
         if given is None or isinstance(given, Schedule) or hasattr(given, "shape"):
             return given
         plain = isinstance(given, numbers.Real) and not isinstance(given, bool)
-        if not plain or math.isnan(given) or (field in _POSITIVE and given <= 0):
+        try:
+            plain = plain and not math.isnan(given)
+        except OverflowError:  # a whole number beyond the largest float
+            plain = False
+        if not plain or (field in _POSITIVE and given <= 0):
             wanted = "> 0" if field in _POSITIVE else "a number"
             raise BadInput(f"{type(self).__name__}: {field or 'each of the values'} must be {wanted}, not {given!r}")
         return float(given)

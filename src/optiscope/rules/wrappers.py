@@ -80,7 +80,8 @@ class L2(Wrapper):
 class WeightDecay(Wrapper):
     """Decoupled weight decay (Loshchilov & Hutter, 2019): the step is lengthened by − lr · weight_decay · θ.
 
-    lr is the held rule's. A schedule goes outside, `Scheduled(WeightDecay(Adam()), lr=…)`, so that both follow it.
+    lr is the held rule's. A schedule goes outside, `Scheduled(WeightDecay(Adam()), lr=…)`, so that both follow it,
+    and so does `Annealed`.
     """
 
     rule: Rule
@@ -89,8 +90,12 @@ class WeightDecay(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         held = self.rule
-        while isinstance(held, Wrapper) and not isinstance(held, Scheduled):
+        while isinstance(held, Wrapper) and not isinstance(held, Scheduled | Annealed):
             held = held.rule
+        if isinstance(held, Annealed):
+            raise BadInput(
+                "weightdecay would not follow annealed's lr; put Annealed outside: Annealed(WeightDecay(rule))"
+            )
         if isinstance(held, Scheduled) or not hasattr(held, "lr"):
             raise BadInput(
                 f"weightdecay scales with the lr of the rule it holds, and {held.name} has none to read; "
@@ -119,6 +124,8 @@ class Scheduled(Wrapper):
     schedules: dict[str, Schedule]
 
     def __init__(self, rule: Rule, schedules: dict[str, Schedule] | None = None, **fields: Schedule) -> None:
+        if isinstance(schedules, Schedule):
+            raise BadInput(f"scheduled: say which field follows {schedules!r}, such as Scheduled(rule, lr=...)")
         object.__setattr__(self, "rule", rule)
         object.__setattr__(self, "schedules", {**(schedules or {}), **fields})
         self.__post_init__()
