@@ -4,10 +4,12 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import optiscope as osc
+from optiscope.frameworks.optax import from_optax
 from optiscope.learning import card, load, save, zoo
 
 RULES = {
@@ -87,6 +89,10 @@ def test_somebody_elses_weights(file):
         ({"class": "Adam", "fields": {"rate": 1.0}}, "describes no rule"),
         ({"class": "Adam", "fields": {"lr": -1.0}}, "lr must be"),
         ({"fields": {}}, "describes no rule"),
+        ({"class": "Adam", "fields": {"lr": 10**400}}, "lr must be"),
+        ({"class": "GRU", "fields": {"cells": None, "readout": None}}, "its weights are no network's"),
+        ({"class": "GRU", "fields": {"cells": {"tuple": []}, "readout": {"dict": {}}}}, "its weights are no network's"),
+        ({"class": "SmallFC", "fields": {"layers": {"tuple": []}}}, "its weights are no network's"),
         ([1], "describes no rule"),
         ({"array": "nothing"}, "describes no rule"),
     ],
@@ -95,6 +101,23 @@ def test_a_header_that_describes_no_rule(file, told, says):
     changed(file, header=lambda header: {**header, "rule": told})
     with pytest.raises(osc.BadInput, match=says):
         load(file)
+
+
+def test_a_long_row_asks_for_no_memory(file):
+    """Of a network of a million units the weights would be terabytes."""
+    changed(file, lambda arrays: {**arrays, "rule.readout.w": np.ones(1_000_000, np.float32)})
+    with pytest.raises(osc.BadInput, match=r"numbers are too few for a gru of .'units': 1000000"):
+        load(file)
+
+
+def test_a_class_by_the_name_of_one_of_ours_takes_nobodys_place(tmp_path):
+    file, adam = tmp_path / "r.safetensors", from_optax(optax.sgd(0.1), "Adam")
+    save(osc.Adam(lr=0.5), file)
+    assert load(file) == osc.Adam(lr=0.5)
+    with pytest.raises(osc.BadInput, match=r"rule\.rule is a .*Adam, which would be read as .*adaptive\.Adam; rename"):
+        save(osc.ClipByNorm(adam), file)
+    with pytest.raises(osc.BadInput, match="a file takes a rule"):
+        save("adam", file)
 
 
 def test_a_file_of_a_later_version(file):

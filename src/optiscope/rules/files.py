@@ -14,7 +14,7 @@ import numpy as np
 from .. import atomic
 from ..errors import BadInput
 from .contract import Rule
-from .learned import Learned
+from .learned import Learned, Recurrent, SmallFC
 from .plain import made, told
 
 FORMAT = 1
@@ -28,10 +28,13 @@ def write(rule: Rule, path: str | os.PathLike[str], card: Mapping[str, Any] | No
     """Write a rule, with a card of plain JSON beside it, whole or not at all.
 
     Raises:
-        BadInput: the folder is not there or cannot be written to.
+        BadInput: `rule` is none, or `read` would take its class for another; the folder is not there or cannot be
+            written to.
     """
     from safetensors.numpy import save_file
 
+    if not isinstance(rule, Rule):
+        raise BadInput(f"a file takes a rule, such as osc.Adam(lr=1e-3), not {rule!r}")
     arrays: dict[str, np.ndarray] = {}
 
     def keep(array: np.ndarray, path: str) -> str:
@@ -80,7 +83,10 @@ def read(path: str | os.PathLike[str]) -> tuple[Rule, Card]:
         raise BadInput(f"{where}: its header describes no rule ({error})") from None
     if not isinstance(rule, Rule):
         raise BadInput(f"{where} describes no rule, but {rule!r}")
-    _check(rule, where)
+    try:
+        _check(rule, where, sum(array.size for array in arrays.values()))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise BadInput(f"{where}: its weights are no network's ({error!r})") from None
     return rule, facts.get("card", {})
 
 
@@ -94,12 +100,17 @@ def _parsed(header: str, where: str) -> dict[str, Any]:
     return facts
 
 
-def _check(rule: Rule, where: str) -> None:
-    """That the weights of every learned rule in it have the shapes of its architecture."""
+def _check(rule: Rule, where: str, size: int) -> None:
+    """That the weights of every learned rule in it have the shapes of its architecture, `size` numbers at the most."""
     if isinstance(held := getattr(rule, "rule", None), Rule):
-        _check(held, where)
+        _check(held, where, size)
     if not isinstance(rule, Learned):
         return
+    # The comparison draws a network, and a layer over n units has n² weights: one long row in a small file must not ask
+    # for more memory than there is.
+    layers = rule.architecture["layers"] - isinstance(rule, SmallFC)  # its first is over features
+    if isinstance(rule, Recurrent | SmallFC) and layers * rule.architecture["units"] ** 2 > size:
+        raise BadInput(f"{where}: {size} numbers are too few for a {rule.name} of {rule.architecture}")
     wanted = type(rule).untrained(**rule.architecture)
     for field in dataclasses.fields(cast(Any, rule)):
         has, should = (_shapes(getattr(each, field.name)) for each in (rule, wanted))
