@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import flax.nnx as nnx
@@ -20,6 +21,7 @@ import optiscope as osc
 from optiscope.frameworks import optax as front
 from optiscope.frameworks.numpy import minimize
 from optiscope.frameworks.optax import factory, from_optax, transform
+from optiscope.values import static
 
 STEPS = 200
 RNG = np.random.default_rng(0)
@@ -408,6 +410,19 @@ def test_a_rule_and_back_is_the_rule():
     assert_same(walk(transform(from_optax(front.adam(LR))), end=50)[0], walk(front.adam(LR), end=50)[0])
 
 
+@osc.rule
+class Looking(osc.Rule):
+    """A rule that reads the parameter in a way of its own: it needs to be told how, so it is not listed."""
+
+    look: Any = static()
+
+    def init(self, param, xp):
+        return {}
+
+    def update(self, grad, state, param, t, xp):
+        return -grad * self.look(param), {}
+
+
 def test_bad_input_is_refused_in_a_sentence():
     def refused(match, make, *given, **settings):
         with pytest.raises(osc.BadInput, match=match):
@@ -433,6 +448,9 @@ def test_bad_input_is_refused_in_a_sentence():
     refused("a state of adam has mu, nu, and this one the form dict", tx.update, GRADS, {})
     for tx in (transform(osc.AdamW()), transform(osc.L2(osc.Adam()))):
         refused("reads the parameters: call update", tx.update, GRADS, tx.init(SMALL))
+    for look in (lambda p: p**2, lambda p: 1 / p, abs, lambda p: p[0], lambda p: p > 0, jnp.sqrt):
+        tx = transform(Looking(look))
+        refused("looking reads the parameters: call update", tx.update, GRADS, tx.init(SMALL))
     transform(osc.Adam()).update(GRADS, transform(osc.Adam()).init(SMALL))
 
 

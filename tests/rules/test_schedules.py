@@ -254,6 +254,8 @@ def test_lists_are_tuples():
         (lambda: LinearWarmup(0.1, 0), "LinearWarmup: steps must be > 0, not 0"),
         (lambda: OneCycle(0.1, math.nan), "OneCycle: steps must be > 0, not nan"),
         (lambda: Piecewise((10, 20), (0.1,)), "one value more than boundaries, not 1 values for 2 boundaries"),
+        (lambda: Piecewise((20, 10), (0.3, 0.2, 0.1)), r"Piecewise: boundaries must rise, not \(20.0, 10.0\)"),
+        (lambda: Chained([Constant(0.1)] * 3, [20, 10]), "Chained: boundaries must rise"),
         (lambda: Chained((Constant(0.1),), (10,)), "one schedule more than boundaries, not 1 schedules for 1 boundar"),
     ],
 )

@@ -190,6 +190,8 @@ class _NotGiven:
         raise BadInput(f"{self._rule.name} reads the parameters: call update(grads, state, params)")
 
     __getattr__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _refuse
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __abs__ = __getitem__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse
 
 
 def factory(rule: Rule) -> Callable[..., Transformation]:

@@ -54,6 +54,17 @@ def _check_schedule(owner: str, name: str, given: Any) -> None:
         raise BadInput(f"{owner}: {name} must be a schedule, such as Constant(0.1), not {given!r}")
 
 
+def _check_boundaries(owner: str, part: str, parts: tuple, boundaries: tuple) -> None:
+    if len(parts) != len(boundaries) + 1:
+        raise BadInput(
+            f"{owner} needs one {part} more than boundaries, not {len(parts)} {part}s for {len(boundaries)} boundaries"
+        )
+    # Where one falls, the part before it would never be seen. What is no number may be traced.
+    plain = [boundary for boundary in boundaries if isinstance(boundary, float)]
+    if plain != sorted(plain):
+        raise BadInput(f"{owner}: boundaries must rise, not {boundaries}")
+
+
 @dataclass_transform(frozen_default=True)
 def schedule(cls: type[S]) -> type[S]:
     """Declare a schedule."""
@@ -124,11 +135,7 @@ class Piecewise(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.values) != len(self.boundaries) + 1:
-            raise BadInput(
-                f"Piecewise needs one value more than boundaries, not {len(self.values)} values for "
-                f"{len(self.boundaries)} boundaries"
-            )
+        _check_boundaries("Piecewise", "value", self.values, self.boundaries)
 
     def __call__(self, k: Any, xp: Any) -> Any:
         return _choose(k, self.boundaries, self.values, xp)
@@ -221,11 +228,7 @@ class Chained(Schedule):
         super().__post_init__()
         for given in self.schedules:
             _check_schedule("Chained", "schedules", given)
-        if len(self.schedules) != len(self.boundaries) + 1:
-            raise BadInput(
-                f"Chained needs one schedule more than boundaries, not {len(self.schedules)} schedules for "
-                f"{len(self.boundaries)} boundaries"
-            )
+        _check_boundaries("Chained", "schedule", self.schedules, self.boundaries)
 
     def __call__(self, k: Any, xp: Any) -> Any:
         now = self.schedules[0](k, xp)
