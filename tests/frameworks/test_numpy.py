@@ -169,6 +169,11 @@ def test_x0_must_be_floating(x0):
         next(iterate(twice, x0, osc.Adam()))
 
 
+def test_what_is_no_rule_is_refused():
+    with pytest.raises(BadInput, match=r"^iterate takes a rule, such as osc\.Adam\(lr=1e-3\), not 'adam'$"):
+        minimize(None, twice, np.ones(2), "adam", steps=1)
+
+
 def test_negative_steps_are_refused():
     with pytest.raises(BadInput, match=r"^steps must be at least 0, not -1$"):
         minimize(None, twice, np.ones(2), osc.Adam(), steps=-1)

@@ -381,6 +381,9 @@ FOREIGN = {
     "noise": lambda: optax.noisy_sgd(1e-3, key=0),
     "guarded": lambda: optax.apply_if_finite(optax.inject_hyperparams(optax.adamw)(0.01), 3),
     "ours": lambda: transform(osc.Nadam()),
+    "counting": lambda: optax.GradientTransformation(
+        lambda params: {"n": 0}, lambda g, state, params=None: (-1e-3 * g / (1 + state["n"]), {"n": state["n"] + 1})
+    ),
 }
 
 

@@ -59,8 +59,10 @@ def iterate(grad: Callable[[Params], Params], x0: Params, rule: Rule) -> Iterato
         rule: any rule.
 
     Raises:
-        BadInput: x0 is not floating, or grad returns another structure, shape or kind of number.
+        BadInput: `rule` is none, x0 is not floating, or grad returns another structure, shape or kind of number.
     """
+    if not isinstance(rule, Rule):
+        raise BadInput(f"iterate takes a rule, such as osc.Adam(lr=1e-3), not {rule!r}")
     x = _map(_floating, x0)
     state = _map(lambda p: rule.init(p, np), x)
     t = 0

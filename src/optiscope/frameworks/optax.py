@@ -231,19 +231,19 @@ class Foreign(Rule):
 
 
 def _flat(tree: Any) -> State:
-    # A typed random key is no array that a record could hold; the numbers in it are.
+    # A typed random key is no array that a record could hold; the numbers in it are. Nor is a number of Python's one.
     return {
-        _name(path): jax.random.key_data(leaf) if _is_key(leaf.dtype) else leaf
+        _name(path): jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 
 
 def _typed(x: Any, like: Any) -> Any:
-    return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like.dtype) else x
+    return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
 
 
-def _is_key(dtype: Any) -> bool:
-    return bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
 def _name(path: Any) -> str:
