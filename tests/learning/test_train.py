@@ -11,6 +11,7 @@ import pytest
 
 import optiscope as osc
 from optiscope.learning import PES, Backprop, FullES, Imitation, TruncatedES, recipes
+from optiscope.learning.programs import Programs
 from optiscope.values import static, value
 
 SMALL = {"steps": 6, "unroll": 12, "reports": 3, "validation": 8}
@@ -79,6 +80,18 @@ def test_a_training_that_goes_astray_is_taken_back(tmp_path):
     assert whole.history[-1]["validation"] < 2 * whole.best["validation"]
 
 
+def test_nothing_is_taken_back_that_was_not_asked_to_be():
+    """The second step throws the rate by a factor of e⁵, and every run diverges."""
+    options = {"optimizer": osc.SignDescent(lr=1.0), "steps": 2, "reports": 2, "unroll": 100, "validation": 4}
+    options["optimizer"] = osc.Scheduled(options["optimizer"], lr=osc.Exponential(0.5, 10.0, 1))
+    made = osc.train(osc.GradientDescent(lr=0.1), osc.task("bowl"), **options)
+    assert [row["diverged"] for row in made.history] == [0, 4]
+    assert [row["back_to"] for row in made.history] == [None, None]
+    assert made.last.lr > 10 > made.rule.lr
+    asked = osc.train(osc.GradientDescent(lr=0.1), osc.task("bowl"), **options, rollback=1e9)
+    assert [row["back_to"] for row in asked.history] == [None, 1]
+
+
 @pytest.mark.parametrize("estimator", [Backprop(4), FullES(4, 2), TruncatedES(4, truncation=5), PES(4, truncation=5)])
 def test_an_interruption_changes_nothing(estimator, tmp_path):
     options = {**SMALL, "estimator": estimator, "seed": 3}
@@ -104,6 +117,38 @@ def test_an_interruption_changes_nothing(estimator, tmp_path):
     assert same(again.rule, whole.rule)
     untimed = [[{**row, "seconds": None} for row in made.history] for made in (again, whole)]
     assert untimed[0] == untimed[1]
+
+
+class Awaited:
+    """A number that is waited for, and a signal that comes meanwhile."""
+
+    def __int__(self):
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+
+@pytest.mark.parametrize("moment", ["step", "validate"])
+def test_ctrl_c_while_something_is_waited_for_changes_nothing(moment, tmp_path, monkeypatch):
+    options = {**SMALL, "estimator": PES(4, truncation=5)}
+    whole = osc.train(gru(), osc.task("bowl"), **options)
+    step, validate, file = Programs.step, Programs.validate, tmp_path / "c.safetensors"
+
+    def stepped(self, outer, k):
+        made = step(self, outer, k)
+        return made._replace(rejected=Awaited()) if k == 2 and moment == "step" else made
+
+    def validated(self, theta):
+        if file.exists() and moment == "validate":
+            signal.raise_signal(signal.SIGINT)
+        return validate(self, theta)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Programs, "step", stepped)
+        patched.setattr(Programs, "validate", validated)
+        osc.train(gru(), osc.task("bowl"), **options, checkpoint=file)
+    again = osc.train(gru(), osc.task("bowl"), **options, checkpoint=file)
+    assert same(again.last, whole.last)
+    assert [row["step"] for row in again.history] == [2, 4, 6]
 
 
 KILLED = """
@@ -171,6 +216,41 @@ def test_an_estimate_that_is_not_finite_is_counted_and_the_best_is_kept():
     assert made.history[-1]["loss"] is None
     assert made.history[-1]["diverged"] == 8
     assert same(made.rule, rule)
+
+
+def test_a_training_that_stopped_stays_stopped(tmp_path):
+    """Asked for again it takes no step more, but says what it said."""
+    rule = gru()
+    rule = rule.replace(readout={**rule.readout, "b": np.float32(1e30)})
+    first, again = (
+        osc.train(rule, osc.task("rosenbrock"), **SMALL, checkpoint=tmp_path / "c.safetensors") for _ in range(2)
+    )
+    assert (again.ended, again.history) == (first.ended, first.history)
+
+
+def test_functions_and_classes_of_one_name_are_not_taken_for_each_other():
+    """As where a cell of a notebook is run again, edited."""
+    near, far = (
+        osc.Task.from_loss(lambda x, c=c: ((x - c) ** 2).sum() + 1.0, np.zeros(3), name="square") for c in (1.0, 3.0)
+    )
+    ours, others = (osc.train(osc.GradientDescent(lr=0.1), task, **SMALL).best["validation"] for task in (near, far))
+    assert others < ours - 0.1
+
+
+def test_an_estimator_of_the_same_name_is_another():
+    met = []
+
+    def noted(word):
+        class Noted(Backprop):
+            def estimate(self, *given):
+                met.append(word)
+                return super().estimate(*given)
+
+        return Noted(2)
+
+    for word in ("first", "second"):
+        osc.train(gru(), osc.task("bowl"), **SMALL, estimator=noted(word))
+    assert met == ["first", "second"]
 
 
 def test_any_optax_transformation_is_an_outer_optimizer():

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +29,12 @@ from . import checkpoints
 from .estimators import Estimator
 from .estimators import estimator as estimator_of
 from .leaves import Leaves, leaves, settled
-from .outer import as_optimizer
+from .outer import Outer, as_optimizer
 from .programs import Programs
 
 KEPT = 4
 """Of how many trainings the compiled programs are kept, the latest begun."""
-_kept: OrderedDict[str, Programs] = OrderedDict()
+_kept: OrderedDict[Any, Programs] = OrderedDict()
 
 Progress = Callable[[int, dict[str, Any] | None], None]
 """Called with the number of outer steps taken, and with a row of the history where one was added."""
@@ -135,7 +135,9 @@ def train(
         mark = checkpoints.fingerprint(asked, optimizer if isinstance(optimizer, Rule) else "optax")
         place = None if checkpoint is None else checkpoints.place(checkpoint)
         make = partial(Programs, found, tasks, chosen, as_optimizer(optimizer), low, high, clamp, l2, validation, seed)
-        programs = _compiled(mark, make) if isinstance(optimizer, Rule) else make()
+        # Functions and classes of one name may be different ones, which the mark does not see.
+        same = mark, jax.tree.structure((found.rule, tasks, optimizer)), type(chosen)
+        programs = _compiled(same, make) if isinstance(optimizer, Rule) else make()
         facts = {
             "rule": rule.name, "tasks": [each.name for each in tasks], "steps": steps, "unroll": [low, high],
             "estimator": repr(chosen), "seed": seed, "dtype": dtype,
@@ -144,16 +146,31 @@ def train(
             log = partial(kept.log, mark, facts, environment()) if kept and jax.process_index() == 0 else None
             given = Leaves(rule, found.fields)
             interval = max(1, steps // reports)
-            return _loop(given, programs, steps, interval, rollback or math.inf, place, mark, log, progress)
+            return _loop(given, programs, steps, interval, rollback, place, mark, log, progress)
 
 
-def _compiled(mark: str, make: Callable[[], Programs]) -> Programs:
+def _compiled(same: Any, make: Callable[[], Programs]) -> Programs:
     """The programs of a training, which the same training, resumed or asked for again, need not compile anew."""
-    if mark not in _kept:
-        _kept[mark] = make()
+    if same not in _kept:
+        _kept[same] = make()
         if len(_kept) > KEPT:
             _kept.popitem(last=False)
-    return _kept[mark]
+    return _kept[same]
+
+
+class _At(NamedTuple):
+    """Where a training is."""
+
+    outer: Outer
+    best: Outer
+    """The state of the best validation."""
+    done: int
+    history: tuple[dict[str, Any], ...]
+
+    @property
+    def stuck(self) -> bool:
+        """Whether no outer step was taken since the report before the last."""
+        return bool(self.history) and self.history[-1]["loss"] is None
 
 
 def _loop(
@@ -161,34 +178,31 @@ def _loop(
     programs: Programs,
     steps: int,
     interval: int,
-    rollback: float,
+    rollback: float | None,
     place: Path | None,
     mark: str,
     log: Callable[[list[dict[str, Any]]], None] | None,
     progress: Progress,
 ) -> Training:
-    outer = best = programs.begin()
-    history: list[dict[str, Any]] = []
-    begun, done = time.perf_counter(), 0
+    begun = programs.begin()
+    at = _At(begun, begun, 0, ())
+    clock = time.perf_counter()
     if place is not None and place.exists():
-        (outer, best), told = checkpoints.read(place, (outer, best), mark)
-        done, history = told["step"], told["history"]
-        begun -= told["seconds"]
+        (outer, best), told = checkpoints.read(place, (begun, begun), mark)
+        at = _At(outer, best, told["step"], tuple(told["history"]))
+        clock -= told["seconds"]
 
     def keep() -> None:
         if place is not None:
-            told = {"mark": mark, "step": done, "history": history, "seconds": time.perf_counter() - begun}
-            checkpoints.write(place, (outer, best), told)
+            told = {"mark": mark, "step": at.done, "history": at.history, "seconds": time.perf_counter() - clock}
+            checkpoints.write(place, (at.outer, at.best), told)
         if log is not None:
-            log(history)
+            log(list(at.history))
 
-    ended = f"all {steps} outer steps were taken"
     try:
-        while done < steps:
-            outer = programs.step(outer, done)
-            rejected = int(outer.rejected)  # which waits for the step, so that an interruption finds it done
-            done += 1
-            row = None
+        while at.done < steps and not at.stuck:
+            outer, best, history, row = programs.step(at.outer, at.done), at.best, at.history, None
+            done, rejected = at.done + 1, int(outer.rejected)
             if done % interval == 0 or done == steps:
                 taken = done - (history[-1]["step"] if history else 0) - rejected
                 validation, diverged = programs.validate(outer.theta)
@@ -199,28 +213,31 @@ def _loop(
                     "diverged": diverged,
                     "rejected": rejected,
                     "back_to": None,
-                    "seconds": time.perf_counter() - begun,
+                    "seconds": time.perf_counter() - clock,
                 }
-                history.append(row)
+                history = (*history, row)
                 outer = outer._replace(loss=jnp.zeros_like(outer.loss), rejected=jnp.zeros_like(outer.rejected))
                 found = min(history, key=_order)
                 if found is row:
                     best = outer
-                elif _order(row) > (found["diverged"], rollback * _order(found)[1]):
+                elif rollback is not None and _order(row) > (found["diverged"], rollback * _order(found)[1]):
                     outer, row["back_to"] = best, found["step"]
+            # At once: an interruption leaves the training before this step, or after it.
+            at = _At(outer, best, done, history)
+            if row is not None:
                 keep()
             progress(done, row)
-            if row is not None and row["loss"] is None:
-                ended = (
-                    f"stopped after {done} of {steps} outer steps: no estimate of the last {rejected} was finite; "
-                    "the best leaves so far are kept; try evolution strategies, a clamp or a smaller lr"
-                )
-                break
     except KeyboardInterrupt:
         keep()
         raise
-    made, last = (settled(given.put(theta)) for theta in (best.theta, outer.theta))
-    return Training(made, last, tuple(history), ended)
+    ended = f"all {steps} outer steps were taken"
+    if at.stuck:
+        ended = (
+            f"stopped after {at.done} of {steps} outer steps: no estimate of the last {at.history[-1]['rejected']} was "
+            "finite; the best leaves so far are kept; try evolution strategies, a clamp or a smaller lr"
+        )
+    made, last = (settled(given.put(theta)) for theta in (at.best.theta, at.outer.theta))
+    return Training(made, last, at.history, ended)
 
 
 def _order(row: dict[str, Any]) -> tuple[float, float]:
