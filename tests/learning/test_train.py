@@ -50,6 +50,17 @@ def test_the_leaves_of_adam_are_leaves():
     assert made.history[-1]["validation"] < made.history[0]["validation"]
 
 
+@pytest.mark.parametrize("rule", [osc.AdaGrad(), osc.RMSProp(), osc.WeightDecay(osc.Adam(), 0.0)])
+def test_a_hyperparameter_of_0_stays_where_nothing_could_move_it(rule):
+    """Its coordinate is −∞, and one such refused every outer step."""
+    made = osc.train(rule, osc.task("bowl"), **SMALL)
+    assert made.rejected == 0
+    assert made.last.numbers() != pytest.approx(rule.numbers())
+    stayed = [name for name, number in rule.numbers().items() if number == 0]
+    assert stayed
+    assert all(made.last.numbers()[name] == 0 for name in stayed)
+
+
 def test_a_rule_inside_a_wrapper_is_trained_where_it_is():
     made = osc.train(osc.ClipByValue(gru(), 0.5), osc.task("bowl"), **SMALL)
     assert made.rule.limit == 0.5
@@ -142,10 +153,11 @@ def test_ctrl_c_while_something_is_waited_for_changes_nothing(moment, tmp_path, 
             signal.raise_signal(signal.SIGINT)
         return validate(self, theta)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(Programs, "step", stepped)
         patched.setattr(Programs, "validate", validated)
-        osc.train(gru(), osc.task("bowl"), **options, checkpoint=file)
+        with pytest.raises(KeyboardInterrupt):
+            osc.train(gru(), osc.task("bowl"), **options, checkpoint=file)
     again = osc.train(gru(), osc.task("bowl"), **options, checkpoint=file)
     assert same(again.last, whole.last)
     assert [row["step"] for row in again.history] == [2, 4, 6]
@@ -344,6 +356,12 @@ def not_scalar(task):
         ({"task": []}, "at least one task is wanted"),
         ({"task": not_scalar(osc.task("quadratic"))}, "the loss of vectors must be one number"),
         ({"fields": ["weights"]}, "unknown leaf of gru 'weights'"),
+        ({"rule": osc.AdaGrad(), "fields": ["initial"]}, "adagrad: initial cannot be trained from 0.0; begin within"),
+        ({"optimizer": "adam"}, r"the outer optimizer is a rule, such as osc.Adam\(\), or optax's, not 'adam'"),
+        ({"seed": -1}, "seed must be a whole number ≥ 0, not -1"),
+        ({"seed": 0.5}, "seed must be a whole number ≥ 0, not 0.5"),
+        ({"clamp": -2.0}, "clamp must be a finite number > 0, not -2.0"),
+        ({"l2": float("nan")}, "l2 must be a finite number ≥ 0, not nan"),
         ({"dtype": "float16"}, "dtype must be one of float32, float64, not 'float16'"),
     ],
 )

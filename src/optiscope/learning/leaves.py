@@ -47,16 +47,20 @@ class Leaves:
 def leaves(rule: Rule, fields: Sequence[str] | None) -> Leaves:
     """The fields to train: those named; by default a learned rule's weights, or else every hyperparameter there is.
 
+    A hyperparameter at the end of its coordinate, as a rate of 0, has nowhere to go: by default it stays.
+
     Raises:
-        BadInput: a field is unknown, absent or static.
+        BadInput: a field is unknown, absent, static or at such an end.
     """
     there = {name: space for name, space in _all(rule).items() if _field(rule, name) is not None}
     if fields is None:
         weights = [name for name, space in there.items() if space is None]
-        fields = weights or list(there)
+        fields = weights or [name for name in there if _moves(rule, name)]
     for name in fields:
         if name not in there:
             raise unknown(f"leaf of {rule.name}", name, there, f"'optiscope rules {rule.name}'")
+        if there[name] is not None and not _moves(rule, name):
+            raise BadInput(f"{rule.name}: {name} cannot be trained from {_field(rule, name)}; begin within its space")
     if not fields:
         raise BadInput(f"{rule.name} has no leaf to train")
     return Leaves(rule, tuple(fields))
@@ -79,6 +83,11 @@ def _space(rule: Rule, name: str) -> Space | None:
 
 def _field(rule: Any, name: str) -> Any:
     return getattr(rule, name) if hasattr(rule, name) else _field(rule.rule, name)
+
+
+def _moves(rule: Rule, name: str) -> bool:
+    """Whether a hyperparameter has a finite coordinate."""
+    return bool(np.isfinite(_coordinates(_space(rule, name))[0](_field(rule, name))).all())
 
 
 def _coordinates(space: Space | None) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..errors import BadInput
 from ..lab import engine
 from ..rules.contract import Rule
 from .estimators import Estimate
@@ -35,8 +36,14 @@ class Optimizer(NamedTuple):
 
 
 def as_optimizer(what: Any) -> Optimizer:
-    """A rule, or an optax transformation, as the outer optimizer."""
+    """A rule, or an optax transformation, as the outer optimizer.
+
+    Raises:
+        BadInput: it is neither.
+    """
     if not isinstance(what, Rule):
+        if not (hasattr(what, "init") and hasattr(what, "update")):
+            raise BadInput(f"the outer optimizer is a rule, such as osc.Adam(), or optax's, not {what!r}")
         return Optimizer(what.init, what.update)
 
     def init(theta: Theta) -> Any:

@@ -100,7 +100,8 @@ def train(
             `Imitation(teacher)` has the distance from another rule's steps in the place of the meta-loss.
         optimizer: the outer one, a rule or an optax transformation; by default Adam at 3e-3, falling by 0.55 every
             fifth of the steps, each entry of the estimate clipped to ±0.05.
-        fields: which fields of the rule to train; by default a learned rule's weights, or every hyperparameter.
+        fields: which fields of the rule to train; by default a learned rule's weights, or every hyperparameter but
+            those at an end of their search space where nothing could move them, such as a weight decay of 0.
         clamp: above how many times the first loss a loss is no worse.
         validation: held-out problems of each task.
         rollback: a validation more than so many times the best takes the training back to where that was found.
@@ -119,6 +120,12 @@ def train(
     _check(rule, tasks, steps=steps, validation=validation, reports=reports)
     if rollback is not None and not rollback > 1:
         raise BadInput(f"rollback is a factor above 1, such as 2, not {rollback!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise BadInput(f"seed must be a whole number ≥ 0, not {seed!r}")
+    if clamp is not None and not 0 < clamp < math.inf:
+        raise BadInput(f"clamp must be a finite number > 0, not {clamp!r}")
+    if not 0 <= l2 < math.inf:
+        raise BadInput(f"l2 must be a finite number ≥ 0, not {l2!r}")
     if dtype not in DTYPES:
         raise BadInput(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     if optimizer is None:
