@@ -1,5 +1,7 @@
 """Pictures: what is drawn is what was found, and a file is written whole or not at all."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -7,6 +9,7 @@ from PIL import Image
 
 import optiscope as osc
 from optiscope import atomic, view
+from optiscope.tasks import Landscape
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,41 @@ def test_loss_curves_are_the_means_above_the_optimum_with_their_bands(comparison
     assert labels == ["gd:lr=0.1", "momentum:lr=0.1", "gd:lr=10 (6 diverged)"]
     looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
     assert len(looks) == 3
+
+
+def test_losses_below_0_are_drawn_on_a_plain_axis():
+    """Of no use is a logarithm to a negative log-likelihood; a run that diverges makes no line of the others."""
+    task = osc.Task.from_loss(lambda x: -jnp.cos(x).sum() + x @ x / 100, lambda key: 1 + jax.random.uniform(key, (3,)))
+    (axes,) = osc.figure(osc.compare(["gd", "gd:lr=1000"], task, steps=40, seeds=4)).axes
+    assert axes.get_yscale() == "linear"
+    low, high = axes.get_ylim()
+    assert -10 < low < -2.9 < axes.lines[0].get_ydata()[0] < high < 10
+    study = osc.tune("gd", task, trials=8, seeds=2, steps=8)
+    assert [axes.get_yscale() for axes in osc.figure(study).axes] == ["linear", "linear"]
+
+
+def test_where_nothing_is_lost_the_axis_is_plain_too():
+    task = osc.Task.from_loss(lambda x: ((x - 1) ** 2).sum(), np.ones(2), optimum=0.0)
+    comparison = osc.compare(["gd", "adam"], task, steps=4, seeds=2)
+    for draw in (osc.figure, view.sensitivity):
+        assert draw(comparison).axes[0].get_yscale() == "linear"
+
+
+def test_dollars_in_a_name_are_dollars(tmp_path):
+    """Between two of them is no formula, which `2020_` were none of."""
+    task = osc.Task.from_loss(lambda x: (x**2).sum(), np.ones(2), name="$2020_$2021")
+    file = view.save(osc.figure(osc.compare(["gd:lr=0.1"], task, steps=2, seeds=2)), tmp_path / "x.png")
+    assert file.exists()
+    view.save(osc.figure(osc.tune("gd", task, trials=4, seeds=2, steps=2)), file)
+    view.save(osc.figure(osc.explain(osc.Momentum(), task)), file)
+
+
+@pytest.mark.parametrize("function", [lambda p: jnp.log(p[0]), lambda p: 0 * p[0] + 3, lambda p: jnp.log(-1 - p @ p)])
+def test_a_landscape_that_is_not_everywhere_or_flat_is_drawn(function, tmp_path):
+    place = Landscape("odd", function, 2, -1.0, 1.0)
+    walks = osc.walks(["gd:lr=0.01"], place, start=[0.5, 0.5], steps=3)
+    traces = [view.trace(contender.label, runs) for contender, runs in walks]
+    assert view.save(view.trajectories(place, traces), tmp_path / "odd.png").exists()
 
 
 def test_trajectories_pass_through_the_recorded_points_and_stationary_points_are_marked():

@@ -31,7 +31,7 @@ def accuracy_curves(comparison: Comparison) -> Figure:
         for axes, name in zip(panels, names, strict=True):
             _draw(axes, comparison, name)
         seeds = len(comparison.entries[0].runs.seeds)
-        drawn.suptitle(f"{comparison.task.name}: mean of {seeds} seeds", x=0.01, ha="left")
+        drawn.suptitle(f"{style.plain(comparison.task.name)}: mean of {seeds} seeds", x=0.01, ha="left")
         captions = [_caption(entry, names) for entry in comparison.entries]
         drawn.legend(panels[0].lines, captions, loc="outside right upper", alignment="left", title="best loss first")
     return drawn

@@ -11,21 +11,22 @@ from ..lab.compare import Comparison
 from . import style
 
 TOP = 100.0
-"""How far above the highest start the axis of losses goes, in starts."""
+"""How far above the highest start a log axis of losses goes, in starts."""
 
 
 def loss_curves(comparison: Comparison) -> Figure:
     """The mean loss of each rule against the step, with a band of one standard error, on a log axis.
 
-    Where the task's optimum is known the axis is the loss above it, or the curves would end in one line. A step at
-    which any seed has diverged has no mean, and a rule's curve stops before it, most often above the picture's edge.
+    Losses below 0 have a plain one. Where the task's optimum is known the axis is the loss above it, or the curves
+    would end in one line. A step at which any seed has diverged has no mean, and a rule's curve stops before it, most
+    often above the picture's edge.
     """
     with matplotlib.rc_context(style.SETTINGS):
         drawn = style.figure(9, 5)
         axes = drawn.subplots()
         draw_losses(axes, comparison)
         seeds = len(comparison.entries[0].runs.seeds)
-        axes.set_title(f"{comparison.task.name}: mean of {seeds} seeds ± standard error", loc="left")
+        axes.set_title(f"{style.plain(comparison.task.name)}: mean of {seeds} seeds ± standard error", loc="left")
         drawn.legend(*axes.get_legend_handles_labels(), loc="outside right upper", title="best first", alignment="left")
     return drawn
 
@@ -34,19 +35,26 @@ def draw_losses(axes: Axes, comparison: Comparison) -> None:
     """The same into axes that are there, with no legend."""
     floor = comparison.task.optimum
     looks = style.lines(comparison.labels)
-    starts = []
+    means = []
     for entry in comparison.entries:
         runs = entry.runs
         count = len(runs.loss)
         with np.errstate(invalid="ignore"):  # ∞ − ∞ where a run has diverged: no mean, no band, as said above
             mean = runs.loss.mean(axis=0, dtype=float) - (floor or 0.0)
             error = runs.loss.std(axis=0, ddof=1, dtype=float) / count**0.5 if count > 1 else np.zeros_like(mean)
-        starts.append(mean[0])
+        means.append(mean)
         look = looks[entry.contender.label]
         axes.plot(runs.at, mean, label=_caption(entry.contender.label, int(runs.diverged.sum())), **look)
         axes.fill_between(runs.at, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)
-    axes.set_yscale("log", nonpositive="mask")
-    axes.set_ylim(top=min(axes.get_ylim()[1], TOP * max(starts)))
+    start = max(mean[0] for mean in means)
+    least = min(float(mean[np.isfinite(mean)].min(initial=np.inf)) for mean in means)
+    log = style.losses(axes, means, floor)
+    low, high = axes.get_ylim()
+    if log:
+        axes.set_ylim(top=min(high, TOP * start))
+    elif start > least:
+        # The band of a rule that diverges is wide below it too.
+        axes.set_ylim(max(low, 2 * least - start), min(high, 2 * start - least))
     axes.set_xlabel("step")
     axes.set_ylabel(f"loss − {floor:.6g}, the least there is" if floor else "loss")
 

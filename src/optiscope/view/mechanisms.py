@@ -48,7 +48,7 @@ def _draw(found: Explanation, *rows: Callable[[Explanation, Axes, Axes], None]) 
         drawn = style.figure(WIDTH, HEIGHT * len(rows))
         for draw, (left, right) in zip(rows, drawn.subplots(len(rows), 2, squeeze=False), strict=True):
             draw(found, left, right)
-        title = f"{found.rule.name} on {found.task.name}: {found.verdict.sentence}"
+        title = f"{found.rule.name} on {style.plain(found.task.name)}: {found.verdict.sentence}"
         drawn.suptitle(title, x=0.01, ha="left", fontsize=9, wrap=True)
     return drawn
 

@@ -35,15 +35,17 @@ def draw_rates(axes: Axes, comparison: Comparison) -> None:
     """The same into axes that are there, with no legend."""
     floor = comparison.task.optimum
     looks = style.lines(comparison.labels)
+    drawn = []
     for entry in comparison.entries:
         if entry.choice is None or not len(entry.choice.rates):
             continue
         rates, look = entry.choice.rates, looks[entry.contender.label]
         middle = statistics.iqm(entry.choice.rate_scores) - (floor or 0.0)
         chosen = int(np.argmin(np.abs(np.log(rates / entry.contender.settings["lr"]))))
+        drawn.append(middle)
         axes.plot(rates, np.where(np.isfinite(middle), middle, np.nan), label=entry.contender.label, **look)
         axes.plot(rates[chosen], middle[chosen], "o", color=look["color"], markersize=5)
     axes.set_xscale("log")
-    axes.set_yscale("log", nonpositive="mask")
+    style.losses(axes, drawn, floor)
     axes.set_xlabel("learning rate")
     axes.set_ylabel(f"loss at the end − {floor:.6g}, the least there is" if floor else "loss at the end")

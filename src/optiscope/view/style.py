@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..atomic import replacing
@@ -35,6 +37,25 @@ def lines(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
     """A colour and a dash for each label, all pairs different up to 28 of them."""
     looks = itertools.cycle([{"color": c, "linestyle": d} for d in DASHES for c in COLOURS])
     return dict(zip(labels, looks, strict=False))
+
+
+def plain(name: str) -> str:
+    """A name of the user's as a text that is no formula, whatever dollars are in it."""
+    return name.replace("$", r"\$")
+
+
+def losses(axes: Axes, drawn: Iterable[np.ndarray], floor: float | None = None) -> bool:
+    """A log axis for the losses that are drawn, less the `floor` where that is known; and whether it is one.
+
+    Losses that go below 0, or never above, have no logarithm and are left on a plain axis.
+    """
+    seen = np.concatenate([np.ravel(each) for each in drawn])
+    seen = seen[np.isfinite(seen)]
+    # Below a known floor there is only rounding.
+    log = bool((seen > 0).any() and (floor is not None or (seen >= 0).all()))
+    if log:
+        axes.set_yscale("log", nonpositive="mask")
+    return log
 
 
 def figure(width: float, height: float) -> Figure:

@@ -88,7 +88,9 @@ def _draw(landscape: Landscape, traces: Sequence[Trace]) -> tuple[Figure, list[t
         start = (first[0], traces[0].heights[0]) if landscape.n == 1 else tuple(first)
         axes.plot(*start, "o", color="black", markersize=6, label="start")
         _mark_stationary(axes, landscape)
-        axes.set_title(f"{landscape.name}: {len(traces[0].points) - 1} gradients, height at the end", loc="left")
+        axes.set_title(
+            f"{style.plain(landscape.name)}: {len(traces[0].points) - 1} gradients, height at the end", loc="left"
+        )
         drawn.legend(*axes.get_legend_handles_labels(), loc="outside right upper", alignment="left")
     return drawn, ways
 
@@ -101,25 +103,31 @@ def _heights(landscape: Landscape, points: np.ndarray) -> np.ndarray:
 def _curve(axes: Axes, landscape: Landscape) -> None:
     x = np.linspace(landscape.low, landscape.high, 600)
     heights = _heights(landscape, x[:, None])
-    margin = 0.08 * float(np.ptp(heights))
     axes.plot(x, heights, color="0.6", linewidth=1)
     axes.set(xlabel="x", ylabel="f(x)", xlim=(landscape.low, landscape.high))
-    axes.set_ylim(heights.min() - margin, heights.max() + margin)
+    there = heights[np.isfinite(heights)]
+    if there.size:
+        margin = 0.08 * float(np.ptp(there))
+        axes.set_ylim(there.min() - margin, there.max() + margin)
 
 
 def _contours(axes: Axes, landscape: Landscape) -> None:
     side = np.linspace(landscape.low, landscape.high, RESOLUTION)
     x, y = np.meshgrid(side, side)
     heights = _heights(landscape, np.stack([x.ravel(), y.ravel()], axis=1)).reshape(x.shape)
-    # Quantiles as levels: a narrow valley shows as well as a wide bowl.
-    levels = np.unique(np.quantile(heights, np.linspace(0, 1, 26) ** 1.5))
-    shades = axes.contourf(
-        x, y, heights, levels=levels, cmap="Greys", alpha=0.45, norm=matplotlib.colors.PowerNorm(0.35)
-    )
-    edges = axes.contour(x, y, heights, levels=levels, colors="0.55", linewidths=0.35)
-    # As pixels within a vector picture too: as paths they would be nearly all of its bytes.
-    shades.set_rasterized(True)
-    edges.set_rasterized(True)
+    # A logarithm is not everywhere, and an exponential soon beyond all numbers: there the plane stays white.
+    heights = np.ma.masked_invalid(heights)
+    there = heights.compressed()
+    # Quantiles as levels: a narrow valley shows as well as a wide bowl. Where all is flat there are none.
+    levels = np.unique(np.quantile(there, np.linspace(0, 1, 26) ** 1.5)) if there.size else there
+    if len(levels) > 1:
+        shades = axes.contourf(
+            x, y, heights, levels=levels, cmap="Greys", alpha=0.45, norm=matplotlib.colors.PowerNorm(0.35)
+        )
+        edges = axes.contour(x, y, heights, levels=levels, colors="0.55", linewidths=0.35)
+        # As pixels within a vector picture too: as paths they would be nearly all of its bytes.
+        shades.set_rasterized(True)
+        edges.set_rasterized(True)
     axes.set(xlabel="x", ylabel="y", xlim=(landscape.low, landscape.high), ylim=(landscape.low, landscape.high))
     axes.set_aspect("equal")
     axes.grid(False)

@@ -29,7 +29,9 @@ def tuning_landscape(study: Study) -> Figure:
         draw_best_after(panels[len(fields)], study)
         for axes in panels[len(fields) + 1 :]:
             axes.set_visible(False)
-        drawn.suptitle(f"{study.best.name} on {study.task.name}: {len(study.scores)} trials", x=0.01, ha="left")
+        drawn.suptitle(
+            f"{study.best.name} on {style.plain(study.task.name)}: {len(study.scores)} trials", x=0.01, ha="left"
+        )
     return drawn
 
 
@@ -52,7 +54,7 @@ def draw_field(axes: Axes, study: Study, field: str) -> None:
     elif isinstance(space, LogUniform):
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())  # within a decade its labels would run into each other
-    axes.set_yscale("log")
+    style.losses(axes, [scores])
     axes.set_xlabel(f"{field} (explains {study.importance[field]:.0%} alone)")
     axes.set_ylabel(f"{study.score} score")
 
@@ -65,6 +67,6 @@ def draw_best_after(axes: Axes, study: Study) -> None:
     ceiling = np.where(np.isfinite(high), high, np.nanmax(np.where(np.isfinite(high), high, np.nan)))
     axes.fill_between(k, low, ceiling, color=style.COLOURS[0], alpha=0.2, linewidth=0)
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    style.losses(axes, [median, low, ceiling])
     axes.set_xlabel("random trials")
     axes.set_ylabel("best score, median and 95 %")
