@@ -234,6 +234,31 @@ def malformed(chance):
     return chance.choice(["GET", "POST", "PUT", "DELETE"]), wrong, b"{}", headers
 
 
+@pytest.mark.parametrize("formula", ["log(x) + y**2", "3", "exp(exp(x*x))"])
+def test_any_formula_has_a_picture(ask, formula):
+    asked = {"formula": formula, "low": -9, "high": 9, "rules": [{"rule": "gd"}], "starts": [[1, 1]], "steps": 5}
+    assert ask("/picture", asked | {"kind": "svg"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"lr": 10**400}, b"lr must be a finite number"),
+        ({"\ud800": [1]}, b"must be a finite number or the name of a variant"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_a_sentence(ask, fields, says):
+    asked = {"landscape": "himmelblau", "starts": [[0, 0]], "steps": 5}
+    status, body = ask("/code", asked | {"rules": [{"rule": "adam", "fields": fields}]})
+    assert status == 422
+    assert says in body
+
+
+def test_what_else_is_said_of_a_rule_is_not_heard(ask):
+    asked = {"landscape": "himmelblau", "rules": [{"rule": "adam", "on": True}], "starts": [[0, 0]], "steps": 5}
+    assert ask("/code", asked)[0] == 200
+
+
 def test_a_thousand_malformed_requests_break_nothing(address):
     chance = random.Random(0)
     connection = http.client.HTTPConnection(address.removeprefix("http://"))

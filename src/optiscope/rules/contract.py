@@ -171,12 +171,13 @@ def _number(owner: str, name: str, given: Any, space: Space) -> Any:
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise BadInput(f"{owner}: {name} must be a number, not {given!r}")
     try:
-        wanted = space.refusal(float(given))
-    except OverflowError:  # a whole number has no infinity to become
-        wanted = space.refusal(math.inf)
+        number = float(given)
+    except OverflowError:  # an int beyond every float
+        number = math.inf
+    wanted = space.refusal(number)
     if wanted is not None:
         raise BadInput(f"{owner}: {name} must be {wanted}, not {given!r}")
-    return float(given)
+    return number
 
 
 _registry: dict[str, type[Rule]] = {}

@@ -59,7 +59,7 @@ def descent(facts: Facts) -> Descent:
         landscape=dataclasses.replace(place, noise=noise) if noise else place,
         formula=facts.get("formula"),
         rules=tuple(rule(entry) for entry in given),
-        given=tuple(given),
+        given=tuple({"rule": entry["rule"], "fields": entry.get("fields", {})} for entry in given),
         starts=np.asarray(starts, np.float32),
         steps=whole(facts, "steps", 1, STEPS),
         seed=whole(facts, "seed", 0, 2**31 - 1, default=0),
@@ -122,7 +122,7 @@ def rule(given: Any) -> Rule:
     name, fields = _text(given, "rule"), given.get("fields", {})
     for field, value in fields.items():
         if not isinstance(value, int | float | str | None) or (isinstance(value, float) and not math.isfinite(value)):
-            raise BadInput(f"{field} must be a finite number or the name of a variant, not {value!r}")
+            raise BadInput(f"{field!r} must be a finite number or the name of a variant, not {value!r}")
     if name not in zoo():
         return rules.rule(name, **fields)
     trained = _trained(name)
