@@ -198,10 +198,15 @@ def test_a_recipe_may_have_the_rule_taught_before(tmp_path, monkeypatch):
     kept = {"checkpoint": tmp_path / "a.safetensors", "progress": lambda step, row: told.append((step, row["step"]))}
     made = taught.train(taught.rule(0), 0, **kept)
     assert told == [(-2, -2), (-1, -1), (0, 0), (1, 1), (2, 2)]
+    assert same(taught.train(taught.rule(0), 0, checkpoint=None).last, made.last)
     (tmp_path / "a.safetensors").unlink()
     again = taught.train(taught.rule(0), 0, **kept)  # the lessons are not taken again
     assert told[5:] == [(1, 1), (2, 2)]
     assert same(made.last, again.last)
+
+
+def test_a_recipe_is_found_however_it_is_spelled():
+    assert recipes.recipe("GRU", "Two_Moons") is recipes.recipe("gru", "two-moons")
 
 
 def test_random_lengths_are_spread_between_the_two():

@@ -37,6 +37,7 @@ def train(
     from .. import atomic, learning
 
     recipe = learning.recipe(network, family)
+    network, family = recipe.network, recipe.family  # as the files are called, however they were spelled
     rule = recipe.rule(seed, **{k: v for k, v in {"units": units, "layers": layers}.items() if v is not None})
     options = {} if unroll is None else {"unroll": unroll}
     folder = atomic.folder(out)

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BadInput
 from ..rules import Adam, ClipByValue, Cosine, Learned, Rule, Scheduled, learned
 from ..tasks import networks, task
-from ..tasks.contract import Task
+from ..tasks.contract import Task, spelled
 from .estimators import PES, Backprop, Estimator, FullES, Imitation
 from .train import Training, train
 
@@ -77,7 +77,7 @@ def _falling(rate: float, clip: float, steps: int) -> Rule:
 def _before(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options for the lessons: with a checkpoint of their own, and steps that count up to 0."""
     found = {name: given for name, given in options.items() if name in ("unroll", "validation", "store")}
-    if "checkpoint" in options:
+    if options.get("checkpoint") is not None:
         found["checkpoint"] = Path(options["checkpoint"]).with_suffix(".taught.safetensors")
     if "progress" in options:
         tell = options["progress"]
@@ -163,6 +163,7 @@ def recipe(network: str, family: str) -> Recipe:
     Raises:
         BadInput: no network or no task has the name.
     """
+    network, family = network.lower(), spelled(family)
     for each in RECIPES:
         if (each.network, each.family) == (network, family):
             return each
