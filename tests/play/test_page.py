@@ -232,6 +232,17 @@ def test_a_formula_of_ones_own(visit):
     assert page.inner_text("#message") == ""
 
 
+def test_a_box_with_an_empty_side_is_not_drawn_and_spoils_nothing(visit):
+    """What is empty is no number, and a start held within such a box was none either, for good."""
+    page = visit()
+    settled(page, lambda: page.select_option("#landscape", ""))
+    page.fill("#low", "")
+    page.click("#typed button")
+    settled(page, lambda: (page.fill("#low", "-2"), page.click("#typed button")))
+    assert page.inner_text("#message") == ""
+    assert np.isfinite(float(page.input_value("#start-x")))
+
+
 def test_playing_shows_the_way_grow(visit):
     page = visit()
     page.select_option("#speed", "4")

@@ -14,7 +14,7 @@ from playground import start
 
 import optiscope as osc
 from optiscope import cli
-from optiscope.view.play import asks, exports, race, walks
+from optiscope.view.play import asks, exports, race, server, walks
 
 VIEW = {
     "landscape": "himmelblau",
@@ -155,6 +155,11 @@ def test_only_its_own_page_is_answered(address, headers, status):
     connection.close()
     assert reply.status == status
     assert status == 200 or "message" in json.loads(body)
+
+
+def test_on_port_80_a_browser_says_no_port():
+    assert server._hosts(80) == ("127.0.0.1", "localhost")
+    assert server._hosts(8080) == ("127.0.0.1:8080", "localhost:8080")
 
 
 def test_the_page_may_load_nothing_from_elsewhere(address):

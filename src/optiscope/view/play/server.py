@@ -82,7 +82,7 @@ class Guard:
 
 
 def app(hosts: tuple[str, ...], ended: threading.Event) -> Starlette:
-    """The application, which answers when it is called by one of `hosts`, each as a browser writes it: name:port.
+    """The application, which answers when it is called by one of `hosts`, each as a browser writes it.
 
     Once `ended` is set, what takes long stops at the next opportunity.
     """
@@ -282,6 +282,11 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def _hosts(port: int) -> tuple[str, ...]:
+    """What a browser calls this server: of http's own port it says nothing."""
+    return tuple(name if port == 80 else f"{name}:{port}" for name in ("127.0.0.1", "localhost"))
+
+
 def serve(port: int, *, ready: Callable[[str], None]) -> None:
     """Serve the playground on this machine alone until Ctrl-C.
 
@@ -299,7 +304,7 @@ def serve(port: int, *, ready: Callable[[str], None]) -> None:
         except OSError as error:
             raise BadInput(f"port {port} cannot be had: {error.strerror}; choose another with --port") from None
         listening.listen()
-        hosts = tuple(f"{name}:{listening.getsockname()[1]}" for name in ("127.0.0.1", "localhost"))
+        hosts = _hosts(listening.getsockname()[1])
         ended = threading.Event()
         config = uvicorn.Config(app(hosts, ended), log_level="warning", server_header=False, ws="none")
         _Server(config, lambda: ready(f"http://{hosts[0]}/"), ended).run(sockets=[listening])
