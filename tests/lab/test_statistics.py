@@ -27,6 +27,8 @@ def test_mean_and_standard_error():
     s = statistics.summary(scores)
     assert s.mean == 3.75
     assert s.standard_error == pytest.approx(stats.sem(scores))
+    large = statistics.summary(np.array([1e30, 3e30], np.float32))  # whose squares float32 does not hold
+    assert large.standard_error == pytest.approx(1e30, rel=1e-6)
 
 
 def test_the_interval_covers_as_often_as_it_says():

@@ -213,6 +213,10 @@ def test_terms_that_exclude_each_other():
         (lambda: osc.ClipByValue(0.1), r"clipbyvalue wraps a rule, such as osc.Adam\(\); it was given 0.1"),
         (lambda: osc.L2(osc.Adam), "l2 wraps a rule"),
         (lambda: osc.ClipByNorm(osc.Adam(), -1.0), "clipbynorm: limit must be a finite number ≥ 0, not -1.0"),
+        (
+            lambda: osc.Scheduled(osc.L2(osc.Scheduled(osc.Adam(), lr=osc.Constant(0.1)), 0.1), lr=osc.Constant(0.2)),
+            "scheduled: lr follows a schedule further inside",
+        ),
         (lambda: osc.Scheduled(osc.Adam(), lr=0.1), "scheduled: lr needs a schedule, such as Constant.*not 0.1"),
         (lambda: osc.WeightDecay(osc.Scheduled(osc.Adam(), lr=osc.Constant(0.1))), "put Scheduled outside"),
         (lambda: osc.WeightDecay(osc.Annealed(osc.Adam(), 10)), r"put Annealed outside: Annealed\(WeightDecay"),

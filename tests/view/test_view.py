@@ -53,6 +53,7 @@ def test_dollars_in_a_name_are_dollars(tmp_path):
     task = osc.Task.from_loss(lambda x: (x**2).sum(), np.ones(2), name="$2020_$2021")
     file = view.save(osc.figure(osc.compare(["gd:lr=0.1"], task, steps=2, seeds=2)), tmp_path / "x.png")
     assert file.exists()
+    view.save(osc.figure(osc.compare({"$a_$": osc.GradientDescent()}, task, steps=2, seeds=2)), file)
     view.save(osc.figure(osc.tune("gd", task, trials=4, seeds=2, steps=2)), file)
     view.save(osc.figure(osc.explain(osc.Momentum(), task)), file)
 

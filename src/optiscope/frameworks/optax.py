@@ -40,13 +40,13 @@ from ..rules import (
     RMSProp,
     Rule,
     Schedule,
-    Scheduled,
     SignDescent,
     State,
     WeightDecay,
     Wrapper,
 )
 from ..rules.adaptive import INSIDE, OUTSIDE
+from ..rules.wrappers import driven
 from ..values import value
 
 Transformation: TypeAlias = optax.GradientTransformationExtraArgs
@@ -84,8 +84,8 @@ def transform(rule: Rule, *, dtypes: Mapping[str, Any] | None = None, **settings
     """
     if not isinstance(rule, Rule):
         raise BadInput(f"transform takes a rule, such as osc.Adam(lr=1e-3), not {rule!r}")
-    if driven := settings.keys() & rule.numbers().keys() - _free(rule).keys():
-        field = min(driven)
+    if hidden := settings.keys() & driven(rule):
+        field = min(hidden)
         raise BadInput(f"{field} follows a schedule of {rule.name}'s own, so that it takes no {settings[field]!r}")
     schedules = {f: _schedule(given) for f, given in settings.items() if callable(given)}
     # Reading the schedules once refuses an unknown field here, and not at the first step.
@@ -128,13 +128,6 @@ def transform(rule: Rule, *, dtypes: Mapping[str, Any] | None = None, **settings
         return tree.unflatten(steps), RuleState(t, {called[key]: tree.unflatten(x) for key, x in slots.items()})
 
     return Transformation(init, update)
-
-
-def _free(rule: Rule) -> dict[str, Any]:
-    """The rule's numbers, those of the rules inside it among them, that follow no schedule of its own."""
-    inner = _free(rule.rule) if isinstance(rule, Wrapper) else {}
-    driven = rule.schedules if isinstance(rule, Scheduled) else ()
-    return {f: x for f, x in inner.items() if f not in driven} | {f: getattr(rule, f) for f in rule.hypers()}
 
 
 def _schedule(given: Any) -> Callable[[Any], Any]:
@@ -207,8 +200,9 @@ def factory(rule: Rule) -> Callable[..., Transformation]:
     def make(**hypers: Any) -> Transformation:
         return transform(rule, **hypers)
 
+    free = {field: number for field, number in rule.numbers().items() if field not in driven(rule)}
     make.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(f, inspect.Parameter.KEYWORD_ONLY, default=x) for f, x in _free(rule).items()]
+        [inspect.Parameter(f, inspect.Parameter.KEYWORD_ONLY, default=x) for f, x in free.items()]
     )
     return make
 

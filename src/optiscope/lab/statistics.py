@@ -49,7 +49,7 @@ class Improvement(NamedTuple):
 
 def summary(scores: np.ndarray) -> Summary:
     """Summarise scores, shape (n,), n ≥ 1; infinite ones are failures."""
-    n = len(scores)
+    scores, n = scores.astype(float), len(scores)
     finite = bool(np.isfinite(scores).all())
     mean = float(scores.mean()) if finite else np.inf
     error = (float(scores.std(ddof=1) / n**0.5) if finite else np.inf) if n > 1 else np.nan

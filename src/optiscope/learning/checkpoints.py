@@ -59,7 +59,9 @@ def read(path: Path, like: Any, mark: str) -> tuple[Any, dict[str, Any]]:
     leaves, tree = jax.tree.flatten(like)
     fits = told.get("mark") == mark and [np.shape(_plain(x)) for x in leaves] == [x.shape for x in arrays]
     if not fits:
-        raise BadInput(f"{str(path)!r} is the checkpoint of another training; give this one another file")
+        raise BadInput(
+            f"{str(path)!r} is the checkpoint of another training; give this one another file, or another --out"
+        )
     return jax.tree.unflatten(tree, [_placed(new, old) for new, old in zip(arrays, leaves, strict=True)]), told
 
 

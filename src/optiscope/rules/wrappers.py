@@ -117,7 +117,8 @@ class Scheduled(Wrapper):
     A field of a rule further inside is found there.
 
     Raises:
-        BadInput: a field is not a hyperparameter of the rule, or what it is given is not a schedule.
+        BadInput: a field is not a hyperparameter of the rule, or follows another schedule further inside, or what it is
+            given is not a schedule.
     """
 
     rule: Rule
@@ -141,6 +142,8 @@ class Scheduled(Wrapper):
                 raise unknown(f"hyperparameter of {self.rule.name}", field, known, "'optiscope rules'")
             if not isinstance(given, Schedule):
                 raise BadInput(f"scheduled: {field} needs a schedule, such as Constant(0.1), not {given!r}")
+            if field in driven(self.rule):
+                raise BadInput(f"scheduled: {field} follows a schedule further inside, which would hide this one")
 
     def spaces(self) -> dict[str, Space]:
         return {field: space for field, space in super().spaces().items() if field not in self.schedules}
@@ -186,6 +189,12 @@ class Annealed(Wrapper):
 def _plain(number: Any) -> Any:
     # NumPy's own float64 numbers would lift a float32 parameter's whole computation to float64; Python's do not.
     return number.item() if isinstance(number, np.ndarray | np.generic) else number
+
+
+def driven(rule: Rule) -> set[str]:
+    """The fields of a rule, and of the rules inside it, that follow a schedule."""
+    inside = driven(rule.rule) if isinstance(rule, Wrapper) else set()
+    return inside | (rule.schedules.keys() if isinstance(rule, Scheduled) else set())
 
 
 def _hypers_within(held: Rule) -> list[str]:

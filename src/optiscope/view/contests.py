@@ -46,7 +46,7 @@ def _curve(axes: Axes, side: Side, look: dict) -> None:
     with np.errstate(all="ignore"):  # where a run has diverged: no mean, no band
         shares = side.runs.loss.astype(float) / side.runs.loss[:, :1]
         mean, error = shares.mean(axis=0), shares.std(axis=0, ddof=1) / len(shares) ** 0.5
-    axes.plot(side.runs.at, mean, label=side.label, **look)
+    axes.plot(side.runs.at, mean, label=style.plain(side.label), **look)
     axes.fill_between(side.runs.at, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)
 
 

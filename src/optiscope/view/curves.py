@@ -60,4 +60,5 @@ def draw_losses(axes: Axes, comparison: Comparison) -> None:
 
 
 def _caption(label: str, diverged: int) -> str:
+    label = style.plain(label)
     return f"{label} ({diverged} diverged)" if diverged else label

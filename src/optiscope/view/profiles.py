@@ -40,7 +40,7 @@ def draw_profiles(axes: Axes, labels: Sequence[str], costs: np.ndarray) -> None:
     end = 1.1 * max(2.0, float(reached.max())) if reached.size else 2.0
     steps = np.append(np.unique(reached), end) if reached.size else np.array([1.0, end])
     for label, look, mine in zip(labels, style.lines(labels).values(), ratios, strict=True):
-        axes.step(steps, statistics.profile(mine, steps), where="post", label=label, **look)
+        axes.step(steps, statistics.profile(mine, steps), where="post", label=style.plain(label), **look)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlim=(1, end), ylim=(-0.02, 1.02))

@@ -43,7 +43,9 @@ def draw_rates(axes: Axes, comparison: Comparison) -> None:
         middle = statistics.iqm(entry.choice.rate_scores) - (floor or 0.0)
         chosen = int(np.argmin(np.abs(np.log(rates / entry.contender.settings["lr"]))))
         drawn.append(middle)
-        axes.plot(rates, np.where(np.isfinite(middle), middle, np.nan), label=entry.contender.label, **look)
+        axes.plot(
+            rates, np.where(np.isfinite(middle), middle, np.nan), label=style.plain(entry.contender.label), **look
+        )
         axes.plot(rates[chosen], middle[chosen], "o", color=look["color"], markersize=5)
     axes.set_xscale("log")
     style.losses(axes, drawn, floor)

@@ -82,7 +82,7 @@ def _draw(landscape: Landscape, traces: Sequence[Trace]) -> tuple[Figure, list[t
         for t in traces:
             x, y = (t.points[:, 0], t.heights) if landscape.n == 1 else t.points.T
             look = {**looks[t.label], "marker": "o", "markersize": 2.5, "markevery": max(1, len(x) // 40)}
-            (way,) = axes.plot(x, y, label=f"{t.label}: {t.heights[-1]:.3g}", linewidth=1.2, **look)
+            (way,) = axes.plot(x, y, label=f"{style.plain(t.label)}: {t.heights[-1]:.3g}", linewidth=1.2, **look)
             ways.append((way, (x, y)))
         first = traces[0].points[0]
         start = (first[0], traces[0].heights[0]) if landscape.n == 1 else tuple(first)
