@@ -23,13 +23,33 @@ def static(default: Any = dataclasses.MISSING, **metadata: Any) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
 def value(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass and a JAX pytree.
+    """Make a class a frozen dataclass and a JAX pytree. Two are equal where their types and all their fields are.
 
     The registration waits until somebody imports JAX, so that a rule can drive torch or NumPy without it.
     """
     cls = dataclasses.dataclass(frozen=True)(cls)
+    plain: Any = cls.__eq__
+
+    def equal(self: Any, other: object) -> Any:
+        try:
+            return plain(self, other)
+        except (ValueError, TypeError):  # NumPy's and JAX's, of arrays, which answer == entry by entry
+            return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+
+    cls.__eq__ = equal  # type: ignore[method-assign]
     wrapt.register_post_import_hook(partial(_register, cls), "jax")
     return cls
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two fields are equal, arrays in all their entries."""
+    if hasattr(a, "shape") or hasattr(b, "shape"):
+        return bool(getattr(a, "shape", ()) == getattr(b, "shape", ()) and (a == b).all())
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and type(a) is type(b):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
 
 
 def _register(cls: type, jax: ModuleType) -> None:

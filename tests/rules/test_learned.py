@@ -180,3 +180,19 @@ def test_untrained_small_fc_is_adam_at_one_length():
 def test_bad_input(make, says):
     with pytest.raises(osc.BadInput, match=says):
         make()
+
+
+def test_rules_are_equal_where_all_their_weights_are():
+    one, same, other = (osc.GRU.untrained(units=4, seed=k) for k in (0, 0, 1))
+    wide = osc.GRU.untrained(units=5)
+    assert one == same
+    assert one != other
+    assert one != wide
+    assert osc.ClipByValue(one, 0.1) == osc.ClipByValue(same, 0.1)
+    assert osc.ClipByValue(one, 0.1) != osc.ClipByValue(other, 0.1)
+    assert one == jax.tree.map(jnp.asarray, one)
+    assert wide != jax.tree.map(jnp.asarray, one)
+    assert osc.Adam(lr=jnp.ones(3)) == osc.Adam(lr=np.ones(3))
+    assert osc.Adam(lr=jnp.ones(3)) != osc.Adam(lr=jnp.ones(2))
+    assert osc.Adam(lr=jnp.ones(())) == osc.Adam(lr=1.0)
+    assert other in [one, other]
