@@ -1,6 +1,7 @@
 """Rules: what an optimizer is. See `contract` for the idea, and one small file per family for the optimizers."""
 
 from .adaptive import AdaDelta, AdaGrad, Adam, AdaMax, AdamW, AMSGrad, Nadam, NAdamW, RMSProp
+from .check import check
 from .contract import Rule, State, hyper, names, parse, rule, variant
 from .descent import GradientDescent, Momentum, Nesterov, SignDescent
 from .learned import GRU, LSTM, Learned, LinearSystem, Recurrent, SmallFC, VanillaRNN, learned
