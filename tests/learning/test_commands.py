@@ -7,6 +7,7 @@ import pytest
 
 import optiscope as osc
 from optiscope import cli
+from optiscope.explain import rebuild
 from optiscope.learning import card, load
 
 
@@ -42,6 +43,8 @@ def test_train_writes_a_rule_with_its_card_and_goes_on_where_it_was(tmp_path, mo
 
 
 def test_reproduce_writes_the_article(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rebuild, "PROBLEMS", 64)
+    monkeypatch.setattr(rebuild, "TRIES", 6)
     command(monkeypatch, f"reproduce --zoo --task rosenbrock --trials 8 --seeds 8 --out {tmp_path}")
     out = capsys.readouterr().out
     facts = json.loads((tmp_path / "article.json").read_text(encoding="utf-8"))
