@@ -36,7 +36,7 @@ def value(cls: type[T]) -> type[T]:
         except (ValueError, TypeError):  # NumPy's and JAX's, of arrays, which answer == entry by entry
             return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
 
-    cls.__eq__ = equal  # type: ignore[method-assign]
+    cls.__eq__ = equal  # type: ignore[method-assign]  # which is the point
     wrapt.register_post_import_hook(partial(_register, cls), "jax")
     return cls
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 import optiscope as osc
 from optiscope import atomic, view
+from optiscope.solvers import formula
 from optiscope.tasks import Landscape
 
 
@@ -53,7 +54,11 @@ def test_dollars_in_a_name_are_dollars(tmp_path):
     task = osc.Task.from_loss(lambda x: (x**2).sum(), np.ones(2), name="$2020_$2021")
     file = view.save(osc.figure(osc.compare(["gd:lr=0.1"], task, steps=2, seeds=2)), tmp_path / "x.png")
     assert file.exists()
-    view.save(osc.figure(osc.compare({"$a_$": osc.GradientDescent()}, task, steps=2, seeds=2)), file)
+    odd = {"$a_$": osc.GradientDescent()}
+    view.save(osc.figure(osc.compare(odd, task, steps=2, seeds=2)), file)
+    view.save(view.accuracy_curves(osc.compare(odd, osc.task("two-moons"), steps=2, seeds=2)), file)
+    columns = {"x": np.arange(5.0), "$a_$": 2 * np.arange(5.0)}
+    view.save(view.fitted(formula.fit("b*x", columns, {"b": 1.0}, response="$a_$"), "x", columns), file)
     view.save(osc.figure(osc.tune("gd", task, trials=4, seeds=2, steps=2)), file)
     view.save(osc.figure(osc.explain(osc.Momentum(), task)), file)
 

@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import keras  # type: ignore[import-untyped]
+import keras  # type: ignore[import-untyped]  # it has no types
 import numpy as np
 from keras import ops
 

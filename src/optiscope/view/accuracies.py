@@ -49,4 +49,4 @@ def _draw(axes: Axes, comparison: Comparison, name: str) -> None:
 
 def _caption(entry: Entry, names: Sequence[str]) -> str:
     ends = " / ".join(f"{entry.runs.metrics[name][:, -1].mean():.1%}" for name in names)
-    return f"{entry.contender.label}: {ends}"
+    return f"{style.plain(entry.contender.label)}: {ends}"
