@@ -68,7 +68,9 @@ def test_a_landscape_that_is_not_everywhere_or_flat_is_drawn(function, tmp_path)
     place = Landscape("odd", function, 2, -1.0, 1.0)
     walks = osc.walks(["gd:lr=0.01"], place, start=[0.5, 0.5], steps=3)
     traces = [view.trace(contender.label, runs) for contender, runs in walks]
-    assert view.save(view.trajectories(place, traces), tmp_path / "odd.png").exists()
+    drawn = view.trajectories(place, traces)
+    assert view.save(drawn, tmp_path / "odd.png").exists()
+    assert drawn.axes[0].yaxis.label.get_window_extent().x0 >= 0  # wide tick labels push it outwards
 
 
 def test_trajectories_pass_through_the_recorded_points_and_stationary_points_are_marked():

@@ -54,7 +54,7 @@ def draw_losses(axes: Axes, comparison: Comparison) -> None:
         axes.set_ylim(top=min(high, TOP * start))
     elif start > least:
         # The band of a rule that diverges is wide below it too.
-        axes.set_ylim(max(low, 2 * least - start), min(high, 2 * start - least))
+        axes.set_ylim(max(low, least - (start - least) / 4), min(high, 2 * start - least))
     axes.set_xlabel("step")
     axes.set_ylabel(f"loss − {floor:.6g}, the least there is" if floor else "loss")
 

@@ -67,5 +67,7 @@ def figure(width: float, height: float) -> Figure:
 def save(drawn: Figure, path: Path) -> Path:
     """Write a figure, as PNG, SVG or PDF by its ending, whole or not at all."""
     with matplotlib.rc_context(SETTINGS), replacing(path) as temporary:
+        # The layout makes room for the labels of the ticks, which are chosen for the room: once more, and they agree.
+        drawn.draw_without_rendering()
         drawn.savefig(temporary)
     return path
